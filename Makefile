@@ -1,0 +1,41 @@
+# Every target makes its own environment in .venv first. Other interpreter: make test PYTHON=python3.12
+# Other package options: make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt $(PIP_ARGS)
+
+.PHONY: help demo test test-slow lint clean
+
+help:
+	@echo "make demo       train a tiny model to see, measure what it forgets (./wings-demo, about 5 minutes)"
+	@echo "make test       the fast tests"
+	@echo "make test-slow  the slow tests"
+	@echo "make lint       ruff and mypy"
+
+# One stamp per set of extras; each is made again when the dependencies change.
+$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: setup.cfg constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) --editable '.[$*]'
+	@touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/wings-hf demo $(DEMO_ARGS)
+
+# Tests run in parallel, one torch thread each.
+test: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
