@@ -1,0 +1,33 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Wings for Hugging Face: give any language model sight without making it forget how to read.
+
+Implements Zhang et al., "Wings: Learning Multimodal LLMs without Text-only Forgetting", arXiv 2406.03496.
+"""
+
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+)
+
+from wings_hf.configuration.configuration_wings import WingsConfig
+from wings_hf.modeling.modeling_wings import WingsForCausalLM, WingsModel
+
+try:
+    from wings_hf.processing.processing_wings import WingsProcessor
+except ImportError:
+    WingsProcessor = None
+from wings_hf.version import __version__
+
+AutoConfig.register(WingsConfig.model_type, WingsConfig)
+AutoModel.register(WingsConfig, WingsModel)
+AutoModelForCausalLM.register(WingsConfig, WingsForCausalLM)
+AutoModelForImageTextToText.register(WingsConfig, WingsForCausalLM)
+if WingsProcessor:
+    AutoProcessor.register(WingsConfig, WingsProcessor)
+
+__all__ = ["WingsConfig", "WingsForCausalLM", "WingsModel", "WingsProcessor", "__version__"]

@@ -1,0 +1,249 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""`WingsConfig`: a language model, a vision tower, and the wings between them."""
+
+import copy
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+from wings_hf.configuration.wings_image_tokens import count_image_tokens
+from wings_hf.configuration.wings_towers import describe_tower
+
+LEARNERS = ("visual", "textual")
+MAX_LEARNER_HEAD_SIZE = 248  # eight more columns still fit the largest head (256) of the fused kernels
+
+
+@strict
+class WingsConfig(PreTrainedConfig):
+    r"""
+    Configuration of a Wings model (Zhang et al., arXiv 2406.03496).
+
+    Args:
+        text_config (`PreTrainedConfig` or `dict`):
+            The decoder language model: any causal LM of transformers whose attention goes through the attention
+            interface. A composite configuration gives its text part. Defaults to a default Llama.
+        vision_config (`PreTrainedConfig`, `dict` or `None`):
+            The vision tower: any image encoder of transformers with one fixed resolution. A composite one (CLIP,
+            SigLIP) gives its vision part. `None` leaves the tower out and keeps the projector: `pixel_values` are
+            then the tower's outputs, `(images, tokens, vision_feature_size)`.
+        learners (`tuple[str]`): Which low-rank learners stand beside attention: `()` is the plain backbone,
+            `("visual",)` is stage 1, `("visual", "textual")` is stage 2 and has the router.
+        learner_rank (`int`): Rank r of every low-rank product (Eq. 4).
+        learner_layers (`list[int]`, *optional*): Layers that carry learners; all when `None`.
+        learner_heads (`int`, *optional*): Heads of each learner. `None` takes the language model's number of query
+            heads H where `hidden_size / H` is even and at most 248, else the next divisor of `hidden_size` above
+            it that qualifies.
+        learner_query (`str`): `"attention_input"`: the query is what self-attention reads. `"post_attention"`: the
+            residual stream after the main attention was added.
+        learner_rope (`bool`): Rotary embedding on learner queries and keys, with the backbone's plain theta.
+        learner_scope (`str`): `"always"` (paper), or `"visual_context"`: learners act only on rows that have a
+            visible visual token, so that text-only calls equal the base language model's.
+        router (`str`): `"position"` (paper): a linear map from key positions. `"modality"`: from the attention mass
+            on visual keys, on text before and on text after the first image, per head. `"uniform"`: weight 1.
+        router_positions (`int`): Rows of the position router; longer inputs raise.
+        semantics (`str`): `"paper"`: the causal semantics of this package.
+        image_token_id (`int`, *optional*): Id of the image placeholder; defaults to the first id past the
+            vocabulary. It is replaced before the look-up and never generated.
+        vision_feature_size (`int`, *optional*): Width of the features given to the projector; read off the tower
+            where it can be.
+        vision_feature_layer (`int` or `list[int]`, *optional*): Hidden state(s) of the tower to use, concatenated.
+            `None` means -2 for a transformer and -1 (the last feature map) for a convolutional tower.
+        vision_feature_select_strategy (`str`): `"default"` drops the tower's prefix tokens (class token, registers),
+            `"full"` keeps them.
+        num_prefix_tokens (`int`, *optional*): Tokens that the tower puts before the patches; known for the usual
+            towers.
+        projector_hidden_act (`str`): Activation between the projector's two linear maps.
+        freeze_vision_tower (`bool`): Build the tower with `requires_grad=False` and keep it in eval mode.
+
+    Raises:
+        ValueError: for a value that no model can be built with; the message names it and what was expected.
+    """
+
+    model_type = "wings"
+    sub_configs = {"text_config": AutoConfig, "vision_config": AutoConfig}
+    attribute_map = {"image_token_index": "image_token_id"}
+    has_no_defaults_at_init = False
+
+    text_config: dict | PreTrainedConfig | None = None
+    vision_config: dict | PreTrainedConfig | None = None
+    learners: tuple | list = LEARNERS
+    learner_rank: int = 64
+    learner_layers: tuple | list | None = None
+    learner_heads: int | None = None
+    learner_query: Literal["attention_input", "post_attention"] = "attention_input"
+    learner_rope: bool = False
+    learner_scope: Literal["always", "visual_context"] = "always"
+    router: Literal["position", "modality", "uniform"] = "position"
+    router_positions: int = 4096
+    semantics: Literal["paper"] = "paper"
+    image_token_id: int | None = None
+    vision_feature_size: int | None = None
+    vision_feature_layer: int | list | None = None
+    vision_feature_select_strategy: Literal["default", "full"] = "default"
+    num_prefix_tokens: int | None = None
+    projector_hidden_act: str = "gelu"
+    projector_bias: bool = True
+    freeze_vision_tower: bool = True
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any):
+        self.text_config = _as_text_config(self.text_config)
+        self.vision_config = _as_vision_config(self.vision_config)
+        self.learners = tuple(self.learners)
+        if self.image_token_id is None:
+            self.image_token_id = self.text_config.vocab_size
+        if self.text_config.tie_word_embeddings:
+            self.tie_word_embeddings = True
+        self._validate_learners()
+        self._resolve_learner_heads()
+        self._resolve_vision()
+        super().__post_init__(**kwargs)
+
+    # ---- learners -------------------------------------------------------------------------------------------
+    def _validate_learners(self) -> None:
+        expected = "('visual', 'textual'), ('visual',), ('textual',) or ()"
+        if any(name not in LEARNERS for name in self.learners) or len(set(self.learners)) != len(
+            self.learners
+        ):
+            raise ValueError(f"learners={self.learners!r}: expected {expected}.")
+        self.learners = tuple(name for name in LEARNERS if name in self.learners)
+        for name in ("learner_rank", "router_positions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: expected a positive integer.")
+        if self.image_token_id < 0:
+            raise ValueError(f"image_token_id={self.image_token_id}: expected a non-negative integer.")
+        layers = self.text_config.num_hidden_layers
+        if self.learner_layers is not None:
+            self.learner_layers = [int(index) for index in self.learner_layers]
+            if self.learner_layers != sorted({i for i in self.learner_layers if 0 <= i < layers}):
+                raise ValueError(
+                    f"learner_layers={self.learner_layers}: expected ascending, distinct layer indices from 0 to "
+                    f"{layers - 1} (the language model has {layers} layers)."
+                )
+
+    def _resolve_learner_heads(self) -> None:
+        hidden, heads = self.text_config.hidden_size, self.text_config.num_attention_heads
+        given = self.learner_heads is not None
+
+        def qualifies(count: int) -> bool:
+            return (
+                hidden % count == 0
+                and (hidden // count) % 2 == 0
+                and hidden // count <= MAX_LEARNER_HEAD_SIZE
+            )
+
+        candidates = [self.learner_heads] if given else range(heads, hidden + 1)
+        chosen = next((count for count in candidates if count > 0 and qualifies(count)), None)
+        if chosen is None:
+            wanted = (
+                f"learner_heads={self.learner_heads}" if given else f"no learner_heads of {heads} or more"
+            )
+            raise ValueError(
+                f"{wanted} divides hidden_size={hidden} into even heads of at most {MAX_LEARNER_HEAD_SIZE}."
+            )
+        self.learner_heads = chosen
+
+    @property
+    def winged_layers(self) -> list[int]:
+        """Indices of the layers that carry learners."""
+        if not self.learners:
+            return []
+        every = range(self.text_config.num_hidden_layers)
+        return list(every) if self.learner_layers is None else list(self.learner_layers)
+
+    @property
+    def has_router(self) -> bool:
+        """Whether layers have router parameters: two learners, and not blended uniformly."""
+        return len(self.learners) == 2 and self.router != "uniform"
+
+    # ---- vision ---------------------------------------------------------------------------------------------
+    def _resolve_vision(self) -> None:
+        if self.vision_config is None:
+            if self.vision_feature_size is None:
+                raise ValueError(
+                    "vision_config=None keeps only the projector, whose input width must then be given: expected "
+                    "vision_feature_size, the width of the features passed as pixel_values."
+                )
+            return
+        tower = describe_tower(self.vision_config)
+        if self.vision_feature_layer is None:
+            self.vision_feature_layer = -1 if tower.convolutional else -2
+        layers = self.vision_feature_layer
+        layers = [layers] if isinstance(layers, int) else list(layers)
+        if tower.convolutional and layers != [-1]:
+            raise ValueError(
+                f"vision_feature_layer={self.vision_feature_layer}: expected -1, the last feature map, for the "
+                f"convolutional tower {self.vision_config.model_type!r}."
+            )
+        if self.num_prefix_tokens is None:
+            self.num_prefix_tokens = tower.prefix_tokens
+        if self.vision_feature_size is None:
+            if tower.feature_size is None:
+                raise ValueError(
+                    f"The feature width of the tower {self.vision_config.model_type!r} is not known: expected "
+                    "vision_feature_size."
+                )
+            self.vision_feature_size = tower.feature_size * len(layers)
+
+    def image_token_geometry(self) -> dict[str, Any]:
+        """Keyword arguments for [`count_image_tokens`] that describe this model's tower."""
+        if self.vision_config is None:
+            raise ValueError(
+                "vision_config=None: the number of tokens per image is that of the given features."
+            )
+        tower = describe_tower(self.vision_config)
+        return {
+            "patch_size": tower.patch_size,
+            "num_prefix_tokens": self.num_prefix_tokens,
+            "select_strategy": self.vision_feature_select_strategy,
+            "rounding": tower.rounding,
+        }
+
+    @property
+    def image_seq_length(self) -> int | None:
+        """Tokens per image at the tower's own resolution; `None` where it has none."""
+        if self.vision_config is None:
+            return None
+        size = describe_tower(self.vision_config).image_size
+        return None if size is None else count_image_tokens(*size, **self.image_token_geometry())
+
+
+def _as_text_config(text_config: dict | PreTrainedConfig | None) -> PreTrainedConfig:
+    if text_config is None:
+        text_config = CONFIG_MAPPING["llama"]()
+    elif isinstance(text_config, dict):
+        text_config = _from_dict("text_config", text_config)
+    return text_config.get_text_config(decoder=True)
+
+
+def _as_vision_config(vision_config: dict | PreTrainedConfig | None) -> PreTrainedConfig | None:
+    """The tower's own configuration, without a pooling head where the family lets one leave it out."""
+    if vision_config is None:
+        return None
+    if isinstance(vision_config, dict):
+        vision_config = _from_dict("vision_config", vision_config)
+    vision_config = getattr(vision_config, "vision_config", vision_config)
+    if getattr(vision_config, "vision_use_head", False):
+        vision_config = copy.deepcopy(vision_config)
+        vision_config.vision_use_head = False
+    if vision_config.model_type == "siglip2_vision_model":
+        raise ValueError(
+            "vision_config.model_type='siglip2_vision_model' is SigLIP 2 NaFlex, whose images have varying shapes; "
+            "expected a tower of one fixed resolution, such as the fixed-resolution SigLIP 2 checkpoints "
+            "(model_type='siglip_vision_model')."
+        )
+    return vision_config
+
+
+def _from_dict(name: str, values: dict) -> PreTrainedConfig:
+    model_type = values.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        raise ValueError(
+            f"{name}['model_type']={model_type!r}: expected a model type that transformers knows."
+        )
+    return CONFIG_MAPPING[model_type](**{k: v for k, v in values.items() if k != "model_type"})
+
+
+__all__ = ["WingsConfig"]

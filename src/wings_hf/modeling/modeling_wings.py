@@ -1,0 +1,603 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""
+`WingsModel` and `WingsForCausalLM`: any decoder language model with sight, and learners beside its attention.
+
+Pixels go through the vision tower and the projector into the positions of the image placeholders; the language model
+runs on the merged embeddings, with a visual and a textual learner in its attention modules (wings_attention.py).
+
+Shapes: `b` batch, `s` positions of this call, `d` hidden size, `i` images, `t` tokens per image.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoModel,
+    AutoModelForCausalLM,
+    GenerationMixin,
+    PreTrainedModel,
+)
+from transformers import (
+    initialization as init,
+)
+from transformers.cache_utils import Cache
+from transformers.masking_utils import create_causal_mask
+from transformers.modeling_outputs import BaseModelOutputWithPooling, ModelOutput
+from transformers.utils import can_return_tuple, logging, torch_compilable_check
+
+from wings_hf.configuration.configuration_wings import WingsConfig
+from wings_hf.modeling.wings_backbone import (
+    add_layer_learners,
+    attach_wings,
+    checkpoints_activations,
+    find_winged,
+    make_router,
+)
+from wings_hf.modeling.wings_build import transplant
+from wings_hf.modeling.wings_cache import extend_cache, new_cache, notes_index
+from wings_hf.modeling.wings_context import WingsContext, build_context
+from wings_hf.modeling.wings_generation import WingsGenerationMixin
+from wings_hf.modeling.wings_head import CausalHead
+from wings_hf.modeling.wings_learners import LowRankLearner
+from wings_hf.modeling.wings_router import ModalityRouter, PositionRouter
+from wings_hf.modeling.wings_vision import WingsMultiModalProjector, build_vision_tower, tower_features
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class WingsModelOutputWithPast(ModelOutput):
+    """
+    Args:
+        last_hidden_state: (b, s, d).
+        past_key_values: the cache, with the wings' layers behind the language model's.
+        hidden_states, attentions: as the language model gives them.
+        image_hidden_states: projected image features, a list of (t, d), one per image.
+        router_logits: of a mixture-of-experts language model, where asked for.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    image_hidden_states: list[torch.FloatTensor] | None = None
+    router_logits: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class WingsCausalLMOutputWithPast(ModelOutput):
+    """
+    Args:
+        loss: language modelling loss, where labels are given.
+        logits: (b, s, vocabulary).
+        aux_loss: load balancing loss of a mixture-of-experts language model.
+        Others as in `WingsModelOutputWithPast`.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+    image_hidden_states: list[torch.FloatTensor] | None = None
+    aux_loss: torch.FloatTensor | None = None
+    router_logits: tuple[torch.FloatTensor, ...] | None = None
+
+
+class WingsPreTrainedModel(PreTrainedModel):
+    """Loading, saving and initialisation."""
+
+    config_class = WingsConfig
+    config: WingsConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _skip_keys_device_placement = ["past_key_values", "wings"]
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    @classmethod
+    def is_custom_code(cls) -> bool:
+        """False: weights are initialised through transformers' guarded functions only, as in its own models."""
+        return False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, LowRankLearner):
+            for name in ("q", "k", "v", "o"):
+                down = getattr(module, f"{name}_a")
+                init.normal_(down, std=down.shape[0] ** -0.5)
+                init.zeros_(getattr(module, f"{name}_b"))
+        elif isinstance(module, (PositionRouter, ModalityRouter)):
+            init.zeros_(module.weight)
+            init.zeros_(module.bias)
+        else:
+            super()._init_weights(module)
+
+    def initialize_weights(self) -> None:
+        # Learners and routers sit inside the language model, whose own `_init_weights` does not know them.
+        for module in self.modules():
+            if isinstance(module, (LowRankLearner, PositionRouter, ModalityRouter)):
+                if not getattr(module, "_is_hf_initialized", False):
+                    self._init_weights(module)
+                    module._is_hf_initialized = True
+        super().initialize_weights()
+
+    def train(self, mode: bool = True):
+        """Train or eval mode; a frozen vision tower stays in eval mode, so that its statistics do not move."""
+        super().train(mode)
+        tower = self.base_model.vision_tower
+        if tower is not None and not any(parameter.requires_grad for parameter in tower.parameters()):
+            tower.eval()
+        return self
+
+
+class WingsModel(WingsPreTrainedModel):
+    """
+    Vision tower, projector and language model with learners; no head.
+
+    Args:
+        config: a `WingsConfig`.
+        language_model: the language model to use, freshly built; made from `config.text_config` by default.
+    """
+
+    def __init__(self, config: WingsConfig, language_model: PreTrainedModel | None = None):
+        super().__init__(config)
+        self.vision_tower = None if config.vision_config is None else build_vision_tower(config.vision_config)
+        if self.vision_tower is not None and config.freeze_vision_tower:
+            self.vision_tower.requires_grad_(False)
+        self.multi_modal_projector = WingsMultiModalProjector(config)
+        self.language_model = language_model or AutoModel.from_config(config.text_config)
+        attach_wings(self.language_model, config)
+        names = {
+            type(layer).__name__
+            for layer in self.language_model.modules()
+            if hasattr(layer, "is_first_layer")
+        }
+        self._no_split_modules = [*names]
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.language_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.language_model.set_input_embeddings(value)
+
+    def get_decoder(self) -> PreTrainedModel:
+        return self.language_model
+
+    # ---- images ---------------------------------------------------------------------------------------------
+    @can_return_tuple
+    def get_image_features(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """
+        Projected image features.
+
+        Args:
+            pixel_values: (i, channels, height, width); without a vision tower, its outputs (i, t, feature width).
+
+        Returns:
+            an output with the chosen tower features in `last_hidden_state`, (i, t, feature width), and their
+            projection in `pooler_output`, a list of (t, d).
+        """
+        if self.vision_tower is None:
+            features = pixel_values
+            if features.ndim != 3 or features.shape[-1] != self.config.vision_feature_size:
+                raise ValueError(
+                    f"pixel_values of shape {tuple(features.shape)}: a model without a vision tower expects "
+                    f"features of shape (images, tokens, {self.config.vision_feature_size})."
+                )
+        else:
+            if pixel_values.ndim != 4:
+                raise ValueError(
+                    f"pixel_values of shape {tuple(pixel_values.shape)}: expected (images, channels, height, width)."
+                )
+            features = tower_features(self.vision_tower, pixel_values, self.config)
+        weight = self.multi_modal_projector.linear_1.weight
+        projected = self.multi_modal_projector(features.to(weight.device, weight.dtype))
+        return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=list(projected))
+
+    def _embed(
+        self,
+        input_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+        mm_token_type_ids: torch.Tensor | None,
+        image_features: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Merged embeddings (b, s, d), and which positions hold images, bool (b, s)."""
+        if input_ids is not None:
+            is_image = input_ids == self.config.image_token_id
+            if mm_token_type_ids is not None:
+                torch_compilable_check(
+                    (is_image == (mm_token_type_ids == 1)).all(),
+                    "mm_token_type_ids and input_ids do not agree on where the images are: expected 1 exactly where "
+                    f"input_ids is image_token_id={self.config.image_token_id}.",
+                )
+            inputs_embeds = self.get_input_embeddings()(input_ids.masked_fill(is_image, 0))
+        elif mm_token_type_ids is not None:
+            is_image = mm_token_type_ids == 1
+        else:
+            is_image = torch.zeros(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
+        is_image = is_image.to(inputs_embeds.device)
+        if image_features is not None:
+            self._check_placeholders(is_image.sum(), image_features.shape[0])
+            features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
+            inputs_embeds = inputs_embeds.masked_scatter(is_image.unsqueeze(-1), features)
+        elif input_ids is not None and input_ids.shape[1] > 1:
+            self._check_placeholders(is_image.sum(), 0)
+        return inputs_embeds, is_image
+
+    def _check_placeholders(self, tokens: torch.Tensor, features: int) -> None:
+        torch_compilable_check(
+            tokens == features,
+            lambda: (
+                f"Image features and image tokens do not match, tokens: {int(tokens)}, features: {features}. Each "
+                "image needs one placeholder, which the processor turns into as many tokens as it has features."
+            ),
+        )
+
+    # ---- forward --------------------------------------------------------------------------------------------
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | dict | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        mm_token_type_ids: torch.LongTensor | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        use_cache: bool | None = None,
+        padding_mask: torch.Tensor | None = None,
+        learner_attention_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> WingsModelOutputWithPast:
+        """
+        Args:
+            input_ids: (b, s), with `config.image_token_id` at each position that an image feature takes.
+            pixel_values: (i, channels, height, width), images in reading order over the rows of the batch.
+            attention_mask: 1 for tokens, 0 for padding, (b, past + s).
+            position_ids: (b, s); restarting ones without mask and cache mark packed samples.
+            past_key_values: a cache that this model filled, or an empty one.
+            inputs_embeds: (b, s, d), instead of `input_ids`; image features may be merged already.
+            mm_token_type_ids: 1 where an image feature is, else 0, (b, s). Optional with `input_ids`; with
+                `inputs_embeds` it says where the images are.
+            mm_encoder_outputs: `{"image": output of get_image_features}`, instead of `pixel_values`.
+            padding_mask: 0 for padding among this call's tokens, (b, s); with an `attention_mask` that is prepared
+                for the backend already.
+            learner_attention_mask: likewise, the learners' causal mask (no sliding window).
+
+        Raises:
+            ValueError: for inputs that contradict each other; the message says how.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Expected exactly one of input_ids and inputs_embeds.")
+        images = self._images(pixel_values, mm_encoder_outputs)
+        features = None if images is None else torch.cat([image.flatten(0, -2) for image in images])
+        inputs_embeds, is_image = self._embed(input_ids, inputs_embeds, mm_token_type_ids, features)
+        if self.config.learners:
+            past_key_values, use_cache = self._prepare_cache(
+                past_key_values, use_cache, position_ids is not None and attention_mask is None
+            )
+            may_hold_images = images is not None or (input_ids is None and mm_token_type_ids is not None)
+            kwargs["wings"] = self._make_context(
+                inputs_embeds,
+                is_image,
+                may_hold_images,
+                attention_mask,
+                padding_mask,
+                learner_attention_mask,
+                position_ids,
+                past_key_values,
+            )
+        outputs = self.language_model(
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            return_dict=True,
+            **kwargs,
+        )
+        return WingsModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=images,
+            router_logits=getattr(outputs, "router_logits", None),
+        )
+
+    def _images(self, pixel_values: torch.Tensor | None, encoded: dict | None) -> list[torch.Tensor] | None:
+        image = None if encoded is None else encoded.get("image")
+        if image is not None and pixel_values is not None:
+            raise ValueError("Expected only one of pixel_values and mm_encoder_outputs['image'].")
+        if pixel_values is not None:
+            image = self.get_image_features(pixel_values, return_dict=True)
+        return None if image is None else list(image.pooler_output)
+
+    def _prepare_cache(
+        self, cache: Cache | None, use_cache: bool | None, may_be_packed: bool
+    ) -> tuple[Cache | None, bool]:
+        """The cache with room for the wings, made here where one is wanted and none given."""
+        text_config, count = self.config.text_config, len(self.config.winged_layers)
+        if cache is not None:
+            extend_cache(cache, text_config, count)
+            return cache, use_cache is not False
+        if use_cache is None:
+            use_cache = getattr(text_config, "use_cache", True) and not may_be_packed
+        if self.training and checkpoints_activations(self.language_model):
+            if use_cache:
+                logger.warning_once(
+                    "use_cache=True is incompatible with gradient checkpointing: no cache is kept."
+                )
+            use_cache = False
+        return (new_cache(text_config, count) if use_cache else None), use_cache
+
+    def _make_context(
+        self,
+        inputs_embeds: torch.Tensor,
+        is_image: torch.Tensor,
+        may_hold_images: bool,
+        attention_mask: torch.Tensor | dict | None,
+        padding_mask: torch.Tensor | None,
+        learner_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        cache: Cache | None,
+    ) -> WingsContext:
+        length = inputs_embeds.shape[1]
+        index = notes_index(self.config.text_config, len(self.config.winged_layers))
+        sees_images = may_hold_images
+        if cache is not None:
+            sees_images = may_hold_images or getattr(cache.layers[index], "saw_images", True)
+            cache.layers[index].saw_images = sees_images
+        prepared = attention_mask is not None and not (
+            isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2
+        )
+        if prepared and learner_mask is None:
+            raise ValueError(
+                "attention_mask is not of shape (batch, tokens): expected that shape, from which Wings makes the masks "
+                "of the main attention and of the learners, or learner_attention_mask and padding_mask beside it."
+            )
+        mask_2d = None if prepared else attention_mask
+        if learner_mask is None:
+            learner_mask = create_causal_mask(
+                config=self.language_model.config,
+                inputs_embeds=inputs_embeds,
+                attention_mask=mask_2d,
+                past_key_values=cache,
+                position_ids=position_ids,
+            )
+        if mask_2d is not None:
+            padding_mask = mask_2d[:, -length:]
+        packed = position_ids is not None and attention_mask is None and cache is None
+        positions = self._positions(inputs_embeds, mask_2d, position_ids, cache)
+        return build_context(
+            is_image=is_image,
+            padding_mask=None if padding_mask is None else padding_mask.to(is_image.device, torch.bool),
+            positions=positions,
+            samples=_packed_samples(positions) if packed else None,
+            sees_images=sees_images,
+            mask=learner_mask,
+            cache=cache,
+            notes_layer=index,
+        )
+
+    def _positions(
+        self,
+        inputs_embeds: torch.Tensor,
+        mask_2d: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        cache: Cache | None,
+    ) -> torch.Tensor:
+        """Position ids (b, s): as given, else counted from the mask, else from the cache."""
+        batch, length = inputs_embeds.shape[:2]
+        past = 0 if cache is None else cache.get_seq_length()
+        if position_ids is not None:
+            positions = position_ids.to(inputs_embeds.device)
+        elif mask_2d is not None:
+            positions = (mask_2d.long().cumsum(-1) - 1).clamp(min=0)[:, -length:].to(inputs_embeds.device)
+        else:
+            positions = (torch.arange(length, device=inputs_embeds.device) + past).unsqueeze(0)
+        self._check_router_length(positions, length, past, given=position_ids is not None)
+        return positions.expand(batch, -1)
+
+    def _check_router_length(self, positions: torch.Tensor, length: int, past: Any, given: bool) -> None:
+        """
+        Raises where the position router has no row for a position.
+
+        Positions are at most the number of tokens, which the host knows; only where that does not settle it, or
+        positions were given from outside, the device is asked.
+        """
+        if not (self.config.has_router and self.config.router == "position") or torch.compiler.is_compiling():
+            return
+        limit = self.config.router_positions
+        settled = not given and isinstance(past, int) and past + length <= limit
+        if settled or (given and length == 1 and positions.device.type != "cpu"):
+            return
+        largest = int(positions.max())
+        if largest >= limit:
+            raise ValueError(
+                f"The input reaches position {largest}, but router_positions={limit}: expected at most {limit} "
+                "tokens. A model with router='modality' or a larger router_positions has room for more."
+            )
+
+
+def _packed_samples(positions: torch.Tensor) -> torch.Tensor:
+    """Index of the packed sample of each position, (b, s): a new one starts where positions do not go on by one."""
+    return (positions.diff(dim=-1, prepend=positions[:, :1] - 1) != 1).cumsum(-1)
+
+
+class WingsForCausalLM(WingsPreTrainedModel, WingsGenerationMixin, GenerationMixin):
+    """
+    A language model with sight and its own causal head, whole: what its `AutoModelForCausalLM` class does after the
+    decoder (soft-capping, scaling, auxiliary losses) is done by that class's own code.
+
+    Args:
+        config: a `WingsConfig`.
+    """
+
+    _tp_plan = {"lm_head": "colwise_gather_output"}
+
+    def __init__(self, config: WingsConfig):
+        super().__init__(config)
+        if type(config.text_config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+            raise ValueError(
+                f"text_config of type {config.text_config.model_type!r} has no causal language model."
+            )
+        causal_lm = AutoModelForCausalLM.from_config(config.text_config)
+        self.causal_head = CausalHead(causal_lm)
+        self._tied_weights_keys = self.causal_head.tied_weights("model.language_model")
+        self.model = WingsModel(config, causal_lm.base_model)
+        for name, child in self.causal_head.modules_of(causal_lm):
+            self.add_module(name, child)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        return getattr(self, self.causal_head.output_name)
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        setattr(self, self.causal_head.output_name, value)
+
+    def get_decoder(self) -> PreTrainedModel:
+        return self.model.get_decoder()
+
+    def get_image_features(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+        """See [`WingsModel.get_image_features`]."""
+        return self.model.get_image_features(pixel_values, **kwargs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        pixel_values: torch.FloatTensor | None = None,
+        attention_mask: torch.Tensor | dict | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        mm_token_type_ids: torch.LongTensor | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        labels: torch.LongTensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        padding_mask: torch.Tensor | None = None,
+        learner_attention_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> WingsCausalLMOutputWithPast:
+        """
+        Arguments as in [`WingsModel.forward`], and:
+
+        Args:
+            labels: (b, s), token ids to predict at each position (shifted inside), -100 where none.
+            logits_to_keep: compute logits for the last so many positions only (0: all), or for these indices.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            pixel_values=pixel_values,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            mm_token_type_ids=mm_token_type_ids,
+            mm_encoder_outputs=mm_encoder_outputs,
+            use_cache=use_cache,
+            padding_mask=padding_mask,
+            learner_attention_mask=learner_attention_mask,
+            return_dict=True,
+            **kwargs,
+        )
+        head_mask = attention_mask if isinstance(attention_mask, torch.Tensor) else None
+        result = self.causal_head(
+            self, outputs, attention_mask=head_mask, labels=labels, logits_to_keep=logits_to_keep, **kwargs
+        )
+        return WingsCausalLMOutputWithPast(
+            loss=result.loss,
+            logits=result.logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+            aux_loss=getattr(result, "aux_loss", None),
+            router_logits=outputs.router_logits,
+        )
+
+    # ---- building -------------------------------------------------------------------------------------------
+    @classmethod
+    def from_backbones(
+        cls,
+        text_model: str | PreTrainedModel,
+        vision_model: str | PreTrainedModel | None,
+        *,
+        tokenizer: Any = None,
+        dtype: torch.dtype | str | None = None,
+        attn_implementation: str | None = None,
+        **config: Any,
+    ) -> "WingsForCausalLM":
+        """
+        Wings for a pretrained language model and a pretrained vision tower.
+
+        The parameters of given modules become the new model's own, without a copy. At that moment text-only logits
+        equal the language model's bit for bit.
+
+        Args:
+            text_model: name, path, or causal language model.
+            vision_model: name, path, or image encoder (with or without a head or a text side); `None` for a model
+                that takes features.
+            tokenizer: picks `image_token_id` where `config` does not: the id of its `<image>` token, else the
+                first one that it leaves unused.
+            dtype: dtype of all weights; that of the language model by default.
+            attn_implementation: attention backend of all parts.
+            config: further fields of `WingsConfig`.
+        """
+        return transplant(cls, text_model, vision_model, tokenizer, dtype, attn_implementation, config)
+
+    @torch.no_grad()
+    def add_learners(self, *names: str) -> "WingsForCausalLM":
+        """
+        Adds learners, and the router where there are two: the step from stage 1 to stage 2. Changes no logit.
+
+        Args:
+            names: "visual", "textual".
+
+        Raises:
+            ValueError: for a learner that is there already or does not exist.
+        """
+        present = [name for name in names if name in self.config.learners]
+        if present or not names:
+            raise ValueError(
+                f"add_learners{names!r}: the model has {self.config.learners!r}, expected others."
+            )
+        if not self.config.learners:
+            raise ValueError(
+                "add_learners: a model built with learners=() has no wings to add to; build it with some."
+            )
+        self.config.learners = (*self.config.learners, *names)
+        self.config.__post_init__()
+        for attention in find_winged(self.model.language_model):
+            reference = next(module for module in attention.modules() if isinstance(module, LowRankLearner))
+            attention.learner_names = self.config.learners
+            add_layer_learners(attention, self.config)
+            if attention.router is None:
+                attention.router = make_router(self.config)
+            for module in attention.children():
+                if isinstance(module, (LowRankLearner, PositionRouter, ModalityRouter)) and not hasattr(
+                    module, "_is_hf_initialized"
+                ):
+                    module.to(reference.q_a.device, reference.q_a.dtype)
+                    self._init_weights(module)
+                    module.train(self.training)
+        return self

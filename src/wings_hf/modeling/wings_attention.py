@@ -1,0 +1,315 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Wings attention: `Att_wings = Att_main + g_V * out_V + g_T * out_T`, Eq. 5 of arXiv 2406.03496.
+
+`WingsAttentionMixin` is put before a backbone's own attention class (wings_backbone.py). The main branch is the
+backbone's `forward`, untouched but for the name under which it looks up its attention function: that name leads to
+`wings_attention_forward`, which receives queries, keys and values after rotation and cache update, and calls the
+backend that the user chose. It can widen the values by the router's columns R on the way, so that one kernel call
+returns attention output and router logits, and no attention matrix is kept.
+
+Shapes: `b` batch, `s` query rows, `t` keys, `d` hidden size, `H` query heads, `K` key heads, `e` head size, `h`
+learner heads, `n` learners at work, `c` router columns.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, PreTrainedConfig
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from wings_hf.modeling.wings_context import WingsContext
+from wings_hf.modeling.wings_learners import (
+    MODALITY_COLUMNS,
+    LowRankLearner,
+    append_key_columns,
+    append_query_columns,
+    project_keys_values,
+    project_outputs,
+    project_queries,
+    split_heads,
+)
+from wings_hf.modeling.wings_rope import RopeSpec
+from wings_hf.modeling.wings_router import Router, blend
+
+ATTENTION_NAME = "wings"
+HEAD_SIZE_STEP = 8  # fused kernels take head sizes in steps of eight
+MAX_FLASH_HEAD_SIZE = 256
+# What FlashAttention needs to tell packed samples apart, for the learners as for the main branch.
+PACKING_ARGUMENTS = ("position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
+
+LEARNER_NAMES = ("visual", "textual")
+
+
+class AttentionConfigView:
+    """A backbone's configuration as its attention modules see it: only the name of the attention function differs."""
+
+    _attn_implementation = ATTENTION_NAME
+
+    def __init__(self, backbone_config: PreTrainedConfig):
+        self.backbone_config = backbone_config
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "backbone_config":  # not set yet: a copy being made
+            raise AttributeError(name)
+        return getattr(self.backbone_config, name)
+
+
+class BackendView:
+    """An attention module as an attention function sees it, with some attributes replaced."""
+
+    def __init__(self, module: nn.Module, **replaced: Any):
+        self.module = module
+        for name, value in replaced.items():
+            setattr(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "module":
+            raise AttributeError(name)
+        return getattr(self.module, name)
+
+
+class WingsAttentionMixin:
+    """Adds learners and a router to a backbone's attention class; see the module's docstring."""
+
+    config: AttentionConfigView
+    training: bool
+    backbone_eager_attention: Callable
+    learner_names: tuple[str, ...]
+    learner_heads: int
+    learner_rope: RopeSpec | None
+    learner_cache_index: int
+    visual_context_only: bool
+    slides: bool
+    router: Router | None
+
+    def grow_wings(
+        self, config: PreTrainedConfig, rope: RopeSpec | None, cache_index: int, slides: bool
+    ) -> None:
+        """
+        Turns a backbone's attention module into a winged one.
+
+        Args:
+            config: a `WingsConfig`.
+            rope: rotary embedding of the learners, or `None`.
+            cache_index: layer of the cache that keeps their keys and values.
+            slides: whether the main branch reads a sliding window.
+        """
+        self.config = AttentionConfigView(self.config)  # type: ignore[arg-type]
+        self.learner_names = config.learners
+        self.learner_heads = config.learner_heads
+        self.learner_rope = rope
+        self.learner_cache_index = cache_index
+        self.visual_context_only = config.learner_scope == "visual_context"
+        self.slides = slides
+
+    def forward(
+        self, hidden_states: torch.Tensor, *args: Any, wings: WingsContext | None = None, **kwargs: Any
+    ):
+        """The backbone's attention, plus the learners; returns what the backbone's attention returns."""
+        if wings is None:
+            raise RuntimeError(
+                f"{type(self).__name__} was called without the `wings` argument that says where the images are: "
+                "call WingsModel or WingsForCausalLM, not the language model inside. If you did, then this "
+                "language model's decoder drops keyword arguments on the way to attention, and cannot carry wings."
+            )
+        output, (weights, logits), *rest = super().forward(hidden_states, *args, wings=wings, **kwargs)  # type: ignore[misc]
+        query_input = hidden_states if wings.residual_stream is None else wings.residual_stream(output)
+        packing = {name: kwargs[name] for name in PACKING_ARGUMENTS if name in kwargs}
+        added = self.run_learners(query_input, wings, logits, packing)
+        return output if added is None else output + added, weights, *rest
+
+    # ---- learners -------------------------------------------------------------------------------------------
+    def learners_at_work(self, wings: WingsContext) -> tuple[str, ...]:
+        """Learners that can add something in this call, as far as is known without asking the device."""
+        if wings.sees_images:
+            return self.learner_names
+        return (
+            () if self.visual_context_only else tuple(name for name in self.learner_names if name != "visual")
+        )
+
+    def run_learners(
+        self,
+        query_input: torch.Tensor,
+        wings: WingsContext,
+        logits: torch.Tensor | None,
+        packing: dict[str, Any],
+    ) -> torch.Tensor | None:
+        """What all learners add to the attention output, (b, s, d); `None` where no learner is at work."""
+        names = self.learners_at_work(wings)
+        if not names and wings.cache is None:
+            return None
+        keys, values = self.learner_keys_values(wings, query_input.device)
+        if wings.cache is not None:
+            keys, values = wings.cache.update(keys, values, self.learner_cache_index)
+        if not names:
+            return None
+        attended = self.attend_learners(names, query_input, keys, values, wings, packing)
+        indices = [LEARNER_NAMES.index(name) for name in names]
+        present = wings.present[..., indices].to(query_input.device)
+        gates = blend(logits, present)
+        if self.visual_context_only:
+            present = present & wings.present[..., :1].to(query_input.device)
+        return project_outputs(self.learners(names), attended, gates, present)
+
+    def learners(self, names: tuple[str, ...]) -> list[LowRankLearner]:
+        return [getattr(self, f"{name}_learner") for name in names]
+
+    def learner_keys_values(
+        self, wings: WingsContext, device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of this call's positions for the learners, each (b, h, s, e + MODALITY_COLUMNS)."""
+        names = self.learner_names
+        owners = [wings.owners(name).to(device) for name in names]
+        keys, values = project_keys_values(self.learners(names), wings.x.to(device), owners)  # type: ignore[union-attr]
+        keys, values = split_heads(keys, self.learner_heads), split_heads(values, self.learner_heads)
+        if self.learner_rope is not None:
+            keys = self.learner_rope.rotate(keys, wings.rope(self.learner_rope))
+        return append_key_columns(keys, owners), nn.functional.pad(values, (0, MODALITY_COLUMNS))
+
+    def attend_learners(
+        self,
+        names: tuple[str, ...],
+        query_input: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        wings: WingsContext,
+        packing: dict[str, Any],
+    ) -> torch.Tensor:
+        """What each learner gathers from the keys of its modality, (b, s, n, d): one grouped-query call for all."""
+        queries = project_queries(self.learners(names), query_input)  # (b, s, n, d)
+        queries = queries.unflatten(-1, (self.learner_heads, -1)).permute(0, 3, 2, 1, 4)  # (b, h, n, s, e)
+        head_size = queries.shape[-1]
+        if self.learner_rope is not None:
+            rotated = self.learner_rope.rotate(queries.flatten(1, 2), wings.rope(self.learner_rope))
+            queries = rotated.unflatten(1, (self.learner_heads, -1))
+        queries = append_query_columns(queries, [self.learner_names.index(name) for name in names])
+        view = BackendView(
+            self,  # type: ignore[arg-type]
+            config=self.config.backbone_config,
+            num_key_value_groups=len(names),
+            is_causal=True,
+        )
+        attended, _ = attention_function(view.config, plain_eager_attention)(
+            view,
+            queries.flatten(1, 2),
+            keys,
+            values,
+            wings.mask,
+            dropout=0.0,
+            scaling=head_size**-0.5,
+            **packing,
+        )  # (b, s, h * n, e + MODALITY_COLUMNS)
+        attended = attended.unflatten(2, (self.learner_heads, len(names)))[..., :head_size]
+        return attended.transpose(2, 3).flatten(3)  # (b, s, n, d)
+
+
+def attention_function(config: PreTrainedConfig, eager: Callable) -> Callable:
+    """The attention function that the user chose for the language model."""
+    return ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager)
+
+
+def plain_eager_attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Eager attention without softcap, sinks or bias: query (b, h * n, s, e), key and value (b, h, t, e)."""
+    key = key.repeat_interleave(module.num_key_value_groups, dim=1)
+    value = value.repeat_interleave(module.num_key_value_groups, dim=1)
+    scores = query @ key.transpose(2, 3) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    return (weights @ value).transpose(1, 2), weights
+
+
+def wings_attention_forward(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: Any,
+    scaling: float | None = None,
+    wings: WingsContext | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, tuple[torch.Tensor | None, torch.Tensor | None]]:
+    """
+    The main branch's attention, and the router's logits where the call needs them.
+
+    Args:
+        query, key, value: (b, H, s, e), (b, K, t, e), (b, K, t, e), after rotation and cache update.
+
+    Returns:
+        attention output (b, s, H, e), and (attention weights of the eager backend, router logits (b, s, 2)).
+    """
+    config = module.config.backbone_config
+    backend = attention_function(config, module.backbone_eager_attention)
+    view = BackendView(module, config=config)
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if wings is None or module.router is None or not wings.sees_images:
+        output, weights = backend(view, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        return output, (weights, None)
+    columns = _router_columns(module, query, value, wings)
+    if config._attn_implementation == "eager":
+        output, weights = backend(view, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        attended = (weights @ columns.unsqueeze(1)).transpose(1, 2)  # (b, s, H, c)
+        return output, (weights, module.router.logits(attended))
+    return _ride_in_values(module, backend, view, query, key, value, columns, attention_mask, scaling, kwargs)
+
+
+def _router_columns(
+    module: Any, query: torch.Tensor, value: torch.Tensor, wings: WingsContext
+) -> torch.Tensor:
+    """The router's columns R for the keys at hand, (b, t, c)."""
+    heads = module.config.num_attention_heads
+    if query.shape[1] != heads:
+        raise NotImplementedError(
+            f"The router reads the attention weights of all {heads} heads, but this process holds {query.shape[1]} "
+            "of them: expected router='uniform' under tensor parallelism."
+        )
+    classes, positions = wings.notes[1] if module.slides else wings.notes[0]
+    columns = module.router.key_columns(classes.to(value.device), positions.to(value.device))
+    return columns.to(value.dtype)
+
+
+def _ride_in_values(
+    module: Any,
+    backend: Callable,
+    view: BackendView,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    columns: torch.Tensor,
+    attention_mask: Any,
+    scaling: float,
+    kwargs: dict[str, Any],
+) -> tuple[torch.Tensor, tuple[None, torch.Tensor]]:
+    """
+    One kernel call for output and router: R as further columns of the values, zeros in queries and keys.
+
+    Where the call must stay as it is (`visual_context`: text rows keep the base model's bits) or the kernel has no
+    room for more columns, a second call carries R alone.
+    """
+    size, count = value.shape[-1], columns.shape[-1]
+    columns = columns.unsqueeze(1).expand(-1, key.shape[1], -1, -1)  # (b, K, t, c)
+    full = "flash" in view.config._attn_implementation and size + HEAD_SIZE_STEP > MAX_FLASH_HEAD_SIZE
+    if full or module.visual_context_only:
+        output, _ = backend(view, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        narrow = nn.functional.pad(columns, (0, size - count))
+        attended, _ = backend(view, query, key, narrow, attention_mask, scaling=scaling, **kwargs)
+        return output, (None, module.router.logits(attended[..., :count]))
+    query, key = (nn.functional.pad(states, (0, HEAD_SIZE_STEP)) for states in (query, key))
+    value = torch.cat([value, nn.functional.pad(columns, (0, HEAD_SIZE_STEP - count))], dim=-1)
+    output, _ = backend(view, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    return output[..., :size], (None, module.router.logits(output[..., size : size + count]))
+
+
+AttentionInterface.register(ATTENTION_NAME, wings_attention_forward)

@@ -1,0 +1,121 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""Builds a Wings model around pretrained parts, whose tensors it takes over without a copy."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    MODEL_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from wings_hf.modeling.wings_vision import tower_arguments
+
+IMAGE_TOKEN = "<image>"
+
+
+def transplant(
+    model_class: type,
+    text_model: str | PreTrainedModel,
+    vision_model: str | PreTrainedModel | None,
+    tokenizer: Any,
+    dtype: torch.dtype | str | None,
+    attn_implementation: str | None,
+    fields: dict[str, Any],
+) -> Any:
+    """See `WingsForCausalLM.from_backbones`."""
+    text = _load_text(text_model, dtype, attn_implementation)
+    vision = None if vision_model is None else _load_vision(vision_model, text.dtype, attn_implementation)
+    if tokenizer is not None and "image_token_id" not in fields:
+        fields["image_token_id"] = free_image_token_id(tokenizer)
+    config = model_class.config_class(
+        text_config=text.config, vision_config=None if vision is None else vision.config, **fields
+    )
+    config._attn_implementation = {
+        "": text.config._attn_implementation,
+        "text_config": text.config._attn_implementation,
+    }
+    config.dtype = text.dtype
+    with torch.device("meta"):
+        model = model_class(config)
+    _take_over(model.model.language_model, text.base_model)
+    for name in model.causal_head.names:
+        _take_over(getattr(model, name), getattr(text, name))
+    if vision is not None:
+        _take_over(model.model.vision_tower, vision)
+    _initialise_new(model, text.device, text.dtype)
+    model.tie_weights()
+    if text.generation_config is not None:
+        model.generation_config = text.generation_config
+    return model.eval()
+
+
+def free_image_token_id(tokenizer: Any) -> int:
+    """Id of the tokenizer's `<image>` token, else the one that it would give to the next token added."""
+    known = tokenizer.get_vocab().get(IMAGE_TOKEN)
+    return len(tokenizer) if known is None else known
+
+
+def _load_text(model: str | PreTrainedModel, dtype: Any, attn_implementation: str | None) -> PreTrainedModel:
+    if not isinstance(model, nn.Module):
+        model = AutoModelForCausalLM.from_pretrained(
+            model, dtype=dtype or "auto", attn_implementation=attn_implementation
+        )
+    elif dtype is not None:
+        model = model.to(dtype)
+    if model.get_output_embeddings() is None:
+        raise ValueError(
+            f"text_model is a {type(model).__name__}: expected a causal language model with its head."
+        )
+    return model
+
+
+def _load_vision(
+    model: str | PreTrainedModel, dtype: torch.dtype, attn_implementation: str | None
+) -> PreTrainedModel:
+    """The bare encoder: without text side, head and, where the family lets one leave it out, pooling head."""
+    if isinstance(model, nn.Module):
+        tower = getattr(model, "vision_model", model)
+        return getattr(tower, "base_model", tower).to(dtype)
+    config = AutoConfig.from_pretrained(model)
+    config = getattr(config, "vision_config", config)
+    _leave_out_pooling(config)
+    return MODEL_MAPPING[type(config)].from_pretrained(
+        model, config=config, dtype=dtype, attn_implementation=attn_implementation, **tower_arguments(config)
+    )
+
+
+def _leave_out_pooling(config: PreTrainedConfig) -> None:
+    if hasattr(config, "vision_use_head"):
+        config.vision_use_head = False
+
+
+def _take_over(target: nn.Module, source: nn.Module) -> None:
+    """Puts the tensors of `source`, non-persistent buffers included, in the place of `target`'s of the same name."""
+    ours = {name: module for name, module in target.named_modules()}
+    for name, module in source.named_modules():
+        if name not in ours:
+            continue  # a pooling head, left out of the tower
+        for key, parameter in module._parameters.items():
+            if parameter is not None:
+                parameter.requires_grad_(ours[name]._parameters[key].requires_grad)
+                ours[name]._parameters[key] = parameter
+        for key, buffer in module._buffers.items():
+            ours[name]._buffers[key] = buffer
+
+
+def _initialise_new(model: PreTrainedModel, device: torch.device, dtype: torch.dtype) -> None:
+    """Makes what no backbone had: projector, learners, routers."""
+    for module in model.modules():
+        if not any(parameter.is_meta for parameter in module.parameters(recurse=False)):
+            continue
+        for key, parameter in module._parameters.items():
+            if parameter is not None:
+                made = torch.empty_like(parameter, device=device, dtype=dtype)
+                module._parameters[key] = nn.Parameter(made, requires_grad=parameter.requires_grad)
+        model._init_weights(module)

@@ -1,0 +1,87 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""What `generate` must know of the wings: room in its caches, masks for the learners, and no image tokens out."""
+
+from typing import Any
+
+import torch
+from transformers import LogitsProcessorList
+from transformers.cache_utils import Cache
+from transformers.masking_utils import create_causal_mask
+
+from wings_hf.modeling.wings_cache import extend_cache
+
+
+class ImageTokenGuard(LogitsProcessorList):
+    """
+    The logits processors of a `generate` call, kept from image placeholders.
+
+    The placeholder is never generated. Its id may lie past the vocabulary, where processors that look up the logits
+    of past tokens (repetition penalty) find nothing, so they see the row's last text token in its place.
+    """
+
+    def __init__(self, processors: LogitsProcessorList, image_token_id: int):
+        super().__init__(processors)
+        self.image_token_id = image_token_id
+
+    def __call__(
+        self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any
+    ) -> torch.FloatTensor:
+        if self.image_token_id < scores.shape[-1]:
+            scores = scores.clone()
+            scores[:, self.image_token_id] = -float("inf")
+        elif len(self) and input_ids.shape[-1]:
+            is_image = input_ids == self.image_token_id
+            places = torch.arange(input_ids.shape[-1], device=input_ids.device)
+            last_text = torch.where(is_image, -1, places).amax(-1, keepdim=True).clamp(min=0)
+            text = input_ids.gather(-1, last_text).clamp(max=scores.shape[-1] - 1)
+            input_ids = torch.where(is_image, text, input_ids)
+        return super().__call__(input_ids, scores, **kwargs)
+
+
+class WingsGenerationMixin:
+    """Overrides of `GenerationMixin`."""
+
+    def _prepare_static_cache(self, *args: Any, max_cache_len: int, **kwargs: Any) -> Cache:
+        cache = super()._prepare_static_cache(*args, max_cache_len=max_cache_len, **kwargs)  # type: ignore[misc]
+        if self.config.learners:  # type: ignore[attr-defined]
+            length = max(max_cache_len, getattr(self, "_previous_max_cache_length", -1))
+            self._extend_cache(cache, length)
+        return cache
+
+    def _extend_cache(self, cache: Cache, static_length: int | None = None) -> None:
+        config = self.config  # type: ignore[attr-defined]
+        extend_cache(cache, config.text_config, len(config.winged_layers), static_length)
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: torch.LongTensor,
+        past_key_values: Cache | None = None,
+        attention_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        config = self.config  # type: ignore[attr-defined]
+        if past_key_values is not None and config.learners:
+            self._extend_cache(past_key_values)
+        inputs = super().prepare_inputs_for_generation(  # type: ignore[misc]
+            input_ids, past_key_values=past_key_values, attention_mask=attention_mask, **kwargs
+        )
+        prepared = inputs.get("attention_mask")
+        if config.learners and past_key_values is not None and past_key_values.is_compileable:
+            tokens = (
+                inputs["inputs_embeds"] if inputs.get("inputs_embeds") is not None else inputs["input_ids"]
+            )
+            batch, length = tokens.shape[:2]
+            inputs["learner_attention_mask"] = create_causal_mask(
+                config=config.text_config,
+                inputs_embeds=torch.empty((batch, length, 0), dtype=self.dtype, device=tokens.device),  # type: ignore
+                attention_mask=attention_mask,
+                past_key_values=past_key_values,
+            )
+            if attention_mask is not None and attention_mask.ndim == 2 and prepared is not attention_mask:
+                inputs["padding_mask"] = attention_mask[:, -length:]
+        return inputs
+
+    def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
+        processors = super()._get_logits_processor(*args, **kwargs)  # type: ignore[misc]
+        return ImageTokenGuard(processors, self.config.image_token_id)  # type: ignore[attr-defined]

@@ -1,0 +1,117 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""
+The learners: low-rank residual attention (LoRRA), Eq. 4 of arXiv 2406.03496.
+
+Shapes: `b` batch, `s` sequence length, `d` hidden size, `h` learner heads, `e = d / h` learner head size, `r` rank,
+`n` learners at work in this call, `c` extra columns that carry the modality.
+
+What differs from the equation as printed: nothing in the result. Every position is visual or textual, so a layer
+makes *one* key and one value per position, with the maps of that position's modality, and both learners attend in
+one grouped-query call. A learner must see the keys of its own modality only; instead of a mask, queries and keys get
+extra columns (query 1 for its own modality, key -M for the other) whose product moves a foreign key out of reach:
+the plain causal kernel of any backend then does the masking.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+MODALITY_COLUMNS = 8  # two are used; fused kernels take head sizes in steps of eight
+# -M for a foreign key: far below any score, so that its weight underflows to exactly 0; a power of two, exact in
+# every dtype. float16 cannot hold a larger one, and kernels that form scores in it must not overflow.
+FOREIGN_KEY_SCORE = {torch.float16: -(2.0**14)}
+DEFAULT_FOREIGN_KEY_SCORE = -(2.0**40)
+
+
+class LowRankLearner(nn.Module):
+    """
+    One learner's maps: `W = A B` with `A` (d, r) Gaussian and `B` (r, d) zero, for query, key, value and output.
+
+    At initialisation the output map is zero and it has no residual, so the learner outputs exactly 0.
+    """
+
+    def __init__(self, hidden_size: int, rank: int):
+        super().__init__()
+        for name in ("q", "k", "v", "o"):
+            self.register_parameter(f"{name}_a", nn.Parameter(torch.empty(hidden_size, rank)))
+            self.register_parameter(f"{name}_b", nn.Parameter(torch.empty(rank, hidden_size)))
+
+    def extra_repr(self) -> str:
+        return "hidden_size={}, rank={}".format(*self.q_a.shape)
+
+
+def project_queries(learners: Sequence[LowRankLearner], hidden_states: torch.Tensor) -> torch.Tensor:
+    """
+    `q = n (1 + Wq)` for each learner: (b, s, d) -> (b, s, n, d). One matmul reads the activations for all.
+    """
+    low = hidden_states @ torch.cat([learner.q_a for learner in learners], dim=1)  # (b, s, n * r)
+    low = low.unflatten(-1, (len(learners), -1))  # (b, s, n, r)
+    up = torch.stack([learner.q_b for learner in learners])  # (n, r, d)
+    return hidden_states.unsqueeze(-2) + torch.einsum("bsnr,nrd->bsnd", low, up)
+
+
+def project_keys_values(
+    learners: Sequence[LowRankLearner], x: torch.Tensor, owners: Sequence[torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    `k = x (1 + Wk)` and `v = x (1 + Wv)` with the maps of each position's own modality.
+
+    Args:
+        learners: the layer's learners.
+        x: initial embeddings, (b, s, d).
+        owners: for each learner, the positions of its modality, bool (b, s).
+
+    Returns:
+        keys and values, each (b, s, d).
+    """
+    down = torch.cat([weight for learner in learners for weight in (learner.k_a, learner.v_a)], dim=1)
+    low = (x @ down).unflatten(-1, (len(learners), 2, -1))  # (b, s, n, 2, r)
+    low = low * torch.stack(tuple(owners), dim=-1)[..., None, None].to(low.dtype)
+    keys = low[..., 0, :].flatten(-2) @ torch.cat([learner.k_b for learner in learners])
+    values = low[..., 1, :].flatten(-2) @ torch.cat([learner.v_b for learner in learners])
+    return x + keys, x + values
+
+
+def project_outputs(
+    learners: Sequence[LowRankLearner], attended: torch.Tensor, gates: torch.Tensor, present: torch.Tensor
+) -> torch.Tensor:
+    """
+    `sum over learners of g * attended Wo`, exactly 0 where a learner has no visible key.
+
+    Args:
+        attended: what each learner's attention gathered, (b, s, n, d).
+        gates: router weights g, float32 (b, s, n).
+        present: whether the row has a visible key of that learner, bool (b, s, n).
+    """
+    low = torch.stack([attended[..., i, :] @ learner.o_a for i, learner in enumerate(learners)], dim=-2)
+    low = torch.where(present.unsqueeze(-1), low * gates.unsqueeze(-1).to(low.dtype), 0.0)
+    return low.flatten(-2) @ torch.cat([learner.o_b for learner in learners])
+
+
+def split_heads(states: torch.Tensor, heads: int) -> torch.Tensor:
+    """(b, s, d) -> (b, h, s, e)."""
+    return states.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def append_key_columns(keys: torch.Tensor, owners: Sequence[torch.Tensor]) -> torch.Tensor:
+    """
+    Appends the modality columns to keys (b, h, s, e): column i holds 0 for keys of learner i, else -M.
+    """
+    foreign = FOREIGN_KEY_SCORE.get(keys.dtype, DEFAULT_FOREIGN_KEY_SCORE)
+    columns = keys.new_zeros(*keys.shape[:-1], MODALITY_COLUMNS)
+    for index, owned in enumerate(owners):
+        columns[..., index] = torch.where(owned, 0.0, foreign).to(keys.dtype).unsqueeze(1)
+    return torch.cat([keys, columns], dim=-1)
+
+
+def append_query_columns(queries: torch.Tensor, columns: Sequence[int]) -> torch.Tensor:
+    """
+    Appends the modality columns to queries (b, h, n, s, e): query i gets 1 in its learner's column, else 0.
+    """
+    selector = torch.zeros(len(columns), MODALITY_COLUMNS, dtype=queries.dtype, device=queries.device)
+    for index, column in enumerate(columns):
+        selector[index, column] = 1.0
+    shape = (*queries.shape[:-1], MODALITY_COLUMNS)
+    return torch.cat([queries, selector[:, None, :].expand(shape)], dim=-1)

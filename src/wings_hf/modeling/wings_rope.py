@@ -1,0 +1,92 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Rotary embedding of the learners: the plain, unscaled theta of the backbone's layer, at the learner's head size.
+
+Shapes: `b` batch, `h` heads, `s` sequence length, `e` head size, `p` rotated part of the head.
+"""
+
+import sys
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+
+
+@dataclass(frozen=True)
+class RopeSpec:
+    """How one layer rotates: base `theta`, the number of rotated columns, and whether pairs are neighbours."""
+
+    theta: float
+    size: int
+    interleaved: bool
+
+    def tables(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines and sines, float32 (b, 1, s, p), for `positions` (b, s)."""
+        exponents = torch.arange(0, self.size, 2, device=positions.device, dtype=torch.float32) / self.size
+        angles = positions.float().unsqueeze(-1) * self.theta**-exponents  # (b, s, p / 2)
+        angles = (
+            angles.repeat_interleave(2, dim=-1) if self.interleaved else torch.cat([angles, angles], dim=-1)
+        )
+        return angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
+
+    def rotate(self, states: torch.Tensor, tables: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Rotates the first `size` columns of `states` (b, h, s, e)."""
+        cos, sin = (table.to(states.device, states.dtype) for table in tables)
+        part, rest = states[..., : self.size], states[..., self.size :]
+        if self.interleaved:
+            turned = torch.stack([-part[..., 1::2], part[..., ::2]], dim=-1).flatten(-2)
+        else:
+            first, second = part.chunk(2, dim=-1)
+            turned = torch.cat([-second, first], dim=-1)
+        return torch.cat([part * cos + turned * sin, rest], dim=-1)
+
+
+def layer_rope(
+    config: PreTrainedConfig, layer_index: int, attention: nn.Module, head_size: int
+) -> RopeSpec | None:
+    """
+    The learners' rotary embedding in one layer; `None` in a layer of the backbone that has none.
+
+    Raises:
+        ValueError: if the backbone has no rotary embedding at all, or one that is not known here.
+    """
+    parameters = getattr(config, "rope_parameters", None)
+    if not parameters:
+        raise ValueError(
+            f"learner_rope=True, but the language model {config.model_type!r} has no rotary embedding: expected "
+            "learner_rope=False."
+        )
+    if not _layer_rotates(config, layer_index, attention):
+        return None
+    layer_types = getattr(config, "layer_types", None)
+    if layer_types is not None and isinstance(parameters.get(layer_types[layer_index]), dict):
+        parameters = parameters[layer_types[layer_index]]
+    if "rope_theta" not in parameters:
+        raise ValueError(
+            f"learner_rope=True, but rope_parameters={parameters!r} of the language model {config.model_type!r} "
+            "give no rope_theta: expected learner_rope=False."
+        )
+    size = int(head_size * parameters.get("partial_rotary_factor", 1.0)) // 2 * 2
+    return RopeSpec(float(parameters["rope_theta"]), size, _is_interleaved(attention))
+
+
+def _layer_rotates(config: PreTrainedConfig, layer_index: int, attention: nn.Module) -> bool:
+    if config.model_type == "cohere2":
+        return config.layer_types[layer_index] == "sliding_attention"
+    if config.model_type == "exaone4":
+        return config.sliding_window is None or config.layer_types[layer_index] == "sliding_attention"
+    return bool(getattr(attention, "use_rope", True))
+
+
+def _is_interleaved(attention: nn.Module) -> bool:
+    """Whether the backbone rotates neighbouring columns, asked of its own `rotate_half`."""
+    module = sys.modules[type(attention).__module__]
+    rotate_half = getattr(module, "rotate_half", None)
+    if rotate_half is None:
+        raise ValueError(
+            f"learner_rope=True, but {module.__name__} has no rotate_half to tell how it rotates: expected "
+            "learner_rope=False."
+        )
+    return rotate_half(torch.arange(4.0, device="cpu")).tolist() == [-1.0, 0.0, -3.0, 2.0]

@@ -1,0 +1,72 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""
+From pixels to the language model's embeddings: vision tower, choice of features, projector.
+
+Shapes: `i` images, `t` tokens per image, `f` feature width, `d` hidden size of the language model.
+"""
+
+import inspect
+
+import torch
+from torch import nn
+from transformers import MODEL_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.activations import ACT2FN
+
+from wings_hf.configuration.wings_image_tokens import count_image_tokens
+
+
+class WingsMultiModalProjector(nn.Module):
+    """Linear, activation, linear: tower features (i, t, f) -> embeddings (i, t, d)."""
+
+    def __init__(self, config: PreTrainedConfig):
+        super().__init__()
+        hidden_size = config.text_config.hidden_size
+        self.linear_1 = nn.Linear(config.vision_feature_size, hidden_size, bias=config.projector_bias)
+        self.act = ACT2FN[config.projector_hidden_act]
+        self.linear_2 = nn.Linear(hidden_size, hidden_size, bias=config.projector_bias)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.linear_2(self.act(self.linear_1(features)))
+
+
+def tower_arguments(config: PreTrainedConfig) -> dict[str, bool]:
+    """Arguments that leave the pooling head of the tower described by `config` out."""
+    model_class = MODEL_MAPPING[type(config)]
+    has_switch = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    return {"add_pooling_layer": False} if has_switch else {}
+
+
+def build_vision_tower(config: PreTrainedConfig) -> PreTrainedModel:
+    """The tower, without its pooling head where the family lets one leave it out."""
+    return AutoModel.from_config(config, **tower_arguments(config))
+
+
+def tower_features(
+    tower: PreTrainedModel, pixel_values: torch.Tensor, config: PreTrainedConfig
+) -> torch.Tensor:
+    """
+    The tower's chosen features as a sequence, (i, t, f).
+
+    Raises:
+        ValueError: if the tower gives another number of tokens than `count_image_tokens` says.
+    """
+    pixel_values = pixel_values.to(dtype=tower.dtype, device=tower.device)
+    layers = config.vision_feature_layer
+    layers = [layers] if isinstance(layers, int) else layers
+    convolutional = not hasattr(config.vision_config, "num_hidden_layers")
+    outputs = tower(pixel_values, output_hidden_states=not convolutional, return_dict=True)
+    if convolutional:
+        features = outputs.last_hidden_state.flatten(2).transpose(1, 2)  # (i, f, rows, columns) -> (i, t, f)
+    else:
+        features = torch.cat([outputs.hidden_states[layer] for layer in layers], dim=-1)
+    if config.vision_feature_select_strategy == "default":
+        features = features[:, config.num_prefix_tokens :]
+    expected = count_image_tokens(*pixel_values.shape[-2:], **config.image_token_geometry())
+    if features.shape[1] != expected:
+        raise ValueError(
+            f"The vision tower {config.vision_config.model_type!r} made {features.shape[1]} tokens of an image of "
+            f"{tuple(pixel_values.shape[-2:])} pixels, expected {expected}: set num_prefix_tokens (now "
+            f"{config.num_prefix_tokens}) to what it puts before the patches."
+        )
+    return features
