@@ -157,11 +157,7 @@ class WingsModel(WingsPreTrainedModel):
         self.multi_modal_projector = WingsMultiModalProjector(config)
         self.language_model = language_model or AutoModel.from_config(config.text_config)
         attach_wings(self.language_model, config)
-        names = {
-            type(layer).__name__
-            for layer in self.language_model.modules()
-            if hasattr(layer, "is_first_layer")
-        }
+        names = {type(layer).__name__ for layer in self.language_model.modules() if hasattr(layer, "is_first_layer")}
         self._no_split_modules = [*names]
         self.post_init()
 
@@ -227,6 +223,11 @@ class WingsModel(WingsPreTrainedModel):
             is_image = torch.zeros(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
         is_image = is_image.to(inputs_embeds.device)
         if image_features is not None:
+            if image_features.shape[-1] != inputs_embeds.shape[-1]:
+                raise ValueError(
+                    f"Image features are {image_features.shape[-1]} wide, expected {inputs_embeds.shape[-1]}: were they "
+                    "made by another model's projector?"
+                )
             self._check_placeholders(is_image.sum(), image_features.shape[0])
             features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
             inputs_embeds = inputs_embeds.masked_scatter(is_image.unsqueeze(-1), features)
@@ -336,9 +337,7 @@ class WingsModel(WingsPreTrainedModel):
             use_cache = getattr(text_config, "use_cache", True) and not may_be_packed
         if self.training and checkpoints_activations(self.language_model):
             if use_cache:
-                logger.warning_once(
-                    "use_cache=True is incompatible with gradient checkpointing: no cache is kept."
-                )
+                logger.warning_once("use_cache=True is incompatible with gradient checkpointing: no cache is kept.")
             use_cache = False
         return (new_cache(text_config, count) if use_cache else None), use_cache
 
@@ -450,9 +449,7 @@ class WingsForCausalLM(WingsPreTrainedModel, WingsGenerationMixin, GenerationMix
     def __init__(self, config: WingsConfig):
         super().__init__(config)
         if type(config.text_config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-            raise ValueError(
-                f"text_config of type {config.text_config.model_type!r} has no causal language model."
-            )
+            raise ValueError(f"text_config of type {config.text_config.model_type!r} has no causal language model.")
         causal_lm = AutoModelForCausalLM.from_config(config.text_config)
         self.causal_head = CausalHead(causal_lm)
         self._tied_weights_keys = self.causal_head.tied_weights("model.language_model")
@@ -578,13 +575,9 @@ class WingsForCausalLM(WingsPreTrainedModel, WingsGenerationMixin, GenerationMix
         """
         present = [name for name in names if name in self.config.learners]
         if present or not names:
-            raise ValueError(
-                f"add_learners{names!r}: the model has {self.config.learners!r}, expected others."
-            )
+            raise ValueError(f"add_learners{names!r}: the model has {self.config.learners!r}, expected others.")
         if not self.config.learners:
-            raise ValueError(
-                "add_learners: a model built with learners=() has no wings to add to; build it with some."
-            )
+            raise ValueError("add_learners: a model built with learners=() has no wings to add to; build it with some.")
         self.config.learners = (*self.config.learners, *names)
         self.config.__post_init__()
         for attention in find_winged(self.model.language_model):

@@ -86,9 +86,7 @@ class WingsAttentionMixin:
     slides: bool
     router: Router | None
 
-    def grow_wings(
-        self, config: PreTrainedConfig, rope: RopeSpec | None, cache_index: int, slides: bool
-    ) -> None:
+    def grow_wings(self, config: PreTrainedConfig, rope: RopeSpec | None, cache_index: int, slides: bool) -> None:
         """
         Turns a backbone's attention module into a winged one.
 
@@ -106,9 +104,7 @@ class WingsAttentionMixin:
         self.visual_context_only = config.learner_scope == "visual_context"
         self.slides = slides
 
-    def forward(
-        self, hidden_states: torch.Tensor, *args: Any, wings: WingsContext | None = None, **kwargs: Any
-    ):
+    def forward(self, hidden_states: torch.Tensor, *args: Any, wings: WingsContext | None = None, **kwargs: Any):
         """The backbone's attention, plus the learners; returns what the backbone's attention returns."""
         if wings is None:
             raise RuntimeError(
@@ -127,9 +123,7 @@ class WingsAttentionMixin:
         """Learners that can add something in this call, as far as is known without asking the device."""
         if wings.sees_images:
             return self.learner_names
-        return (
-            () if self.visual_context_only else tuple(name for name in self.learner_names if name != "visual")
-        )
+        return () if self.visual_context_only else tuple(name for name in self.learner_names if name != "visual")
 
     def run_learners(
         self,
@@ -158,9 +152,7 @@ class WingsAttentionMixin:
     def learners(self, names: tuple[str, ...]) -> list[LowRankLearner]:
         return [getattr(self, f"{name}_learner") for name in names]
 
-    def learner_keys_values(
-        self, wings: WingsContext, device: torch.device
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def learner_keys_values(self, wings: WingsContext, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of this call's positions for the learners, each (b, h, s, e + MODALITY_COLUMNS)."""
         names = self.learner_names
         owners = [wings.owners(name).to(device) for name in names]
@@ -265,9 +257,7 @@ def wings_attention_forward(
     return _ride_in_values(module, backend, view, query, key, value, columns, attention_mask, scaling, kwargs)
 
 
-def _router_columns(
-    module: Any, query: torch.Tensor, value: torch.Tensor, wings: WingsContext
-) -> torch.Tensor:
+def _router_columns(module: Any, query: torch.Tensor, value: torch.Tensor, wings: WingsContext) -> torch.Tensor:
     """The router's columns R for the keys at hand, (b, t, c)."""
     heads = module.config.num_attention_heads
     if query.shape[1] != heads:

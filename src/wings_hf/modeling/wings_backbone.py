@@ -58,9 +58,7 @@ class WingsDecoderLayerMixin:
     residual_scale: float
     norm_after_attention: str | None
 
-    def __call__(
-        self, hidden_states: torch.Tensor, *args: Any, wings: WingsContext | None = None, **kwargs: Any
-    ):
+    def __call__(self, hidden_states: torch.Tensor, *args: Any, wings: WingsContext | None = None, **kwargs: Any):
         # Before the layer and outside of what gradient checkpointing runs again.
         if wings is not None and self.is_first_layer:
             if self._checkpoints_reentrantly():
@@ -69,9 +67,7 @@ class WingsDecoderLayerMixin:
                 wings.x = hidden_states
         return super().__call__(hidden_states, *args, wings=wings, **kwargs)  # type: ignore[misc]
 
-    def forward(
-        self, hidden_states: torch.Tensor, *args: Any, wings: WingsContext | None = None, **kwargs: Any
-    ):
+    def forward(self, hidden_states: torch.Tensor, *args: Any, wings: WingsContext | None = None, **kwargs: Any):
         if wings is not None and self.tells_residual:
             wings.residual_stream = lambda attended: self.residual_after_attention(hidden_states, attended)
         return super().forward(hidden_states, *args, wings=wings, **kwargs)  # type: ignore[misc]
@@ -177,11 +173,7 @@ def make_router(config: PreTrainedConfig) -> PositionRouter | ModalityRouter | N
 def decoder_layers(language_model: PreTrainedModel, text_config: PreTrainedConfig) -> nn.ModuleList:
     """The decoder's stack of layers."""
     count = text_config.num_hidden_layers
-    stacks = [
-        child
-        for child in language_model.children()
-        if isinstance(child, nn.ModuleList) and len(child) == count
-    ]
+    stacks = [child for child in language_model.children() if isinstance(child, nn.ModuleList) and len(child) == count]
     if len(stacks) != 1:
         raise ValueError(
             f"The language model {text_config.model_type!r} cannot carry wings: {type(language_model).__name__} has "
@@ -211,9 +203,7 @@ def find_attention(layer: nn.Module, index: int, model_type: str) -> tuple[str, 
 
 def _require_keywords(module: nn.Module, model_type: str) -> None:
     forward = inspect.unwrap(type(module).forward)
-    if not any(
-        p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(forward).parameters.values()
-    ):
+    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(forward).parameters.values()):
         raise ValueError(
             f"The language model {model_type!r} cannot carry wings: {type(module).__name__}.forward does not pass "
             "keyword arguments on to attention, so the learners would not know where the images are."
@@ -225,9 +215,7 @@ def _layer_slides(text_config: PreTrainedConfig, index: int, attention: nn.Modul
     layer_types = getattr(text_config, "layer_types", None)
     if layer_types is not None:
         return layer_types[index] in ("sliding_attention", "chunked_attention")
-    return any(
-        getattr(text_config, name, None) is not None for name in ("sliding_window", "attention_chunk_size")
-    )
+    return any(getattr(text_config, name, None) is not None for name in ("sliding_window", "attention_chunk_size"))
 
 
 def _wrap_layer(layer: nn.Module, config: PreTrainedConfig, index: int) -> None:

@@ -69,15 +69,11 @@ def _load_text(model: str | PreTrainedModel, dtype: Any, attn_implementation: st
     elif dtype is not None:
         model = model.to(dtype)
     if model.get_output_embeddings() is None:
-        raise ValueError(
-            f"text_model is a {type(model).__name__}: expected a causal language model with its head."
-        )
+        raise ValueError(f"text_model is a {type(model).__name__}: expected a causal language model with its head.")
     return model
 
 
-def _load_vision(
-    model: str | PreTrainedModel, dtype: torch.dtype, attn_implementation: str | None
-) -> PreTrainedModel:
+def _load_vision(model: str | PreTrainedModel, dtype: torch.dtype, attn_implementation: str | None) -> PreTrainedModel:
     """The bare encoder: without text side, head and, where the family lets one leave it out, pooling head."""
     if isinstance(model, nn.Module):
         tower = getattr(model, "vision_model", model)

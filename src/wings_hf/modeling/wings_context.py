@@ -94,9 +94,7 @@ def build_context(
         has_visual = torch.zeros_like(has_text)
     text_class = torch.where(has_visual, TEXT_AFTER, TEXT_BEFORE)
     classes = torch.where(visual, VISUAL, torch.where(textual, text_class, NO_KEY))
-    notes = (
-        ((classes, positions),) * 2 if cache is None else write_notes(cache, notes_layer, classes, positions)
-    )
+    notes = ((classes, positions),) * 2 if cache is None else write_notes(cache, notes_layer, classes, positions)
     return WingsContext(
         visual=visual,
         textual=textual,

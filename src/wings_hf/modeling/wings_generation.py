@@ -24,9 +24,7 @@ class ImageTokenGuard(LogitsProcessorList):
         super().__init__(processors)
         self.image_token_id = image_token_id
 
-    def __call__(
-        self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any
-    ) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any) -> torch.FloatTensor:
         if self.image_token_id < scores.shape[-1]:
             scores = scores.clone()
             scores[:, self.image_token_id] = -float("inf")
@@ -66,11 +64,13 @@ class WingsGenerationMixin:
         inputs = super().prepare_inputs_for_generation(  # type: ignore[misc]
             input_ids, past_key_values=past_key_values, attention_mask=attention_mask, **kwargs
         )
+        if past_key_values is not None and int(past_key_values.get_seq_length()) == 0:
+            # An assistant's prefill is no "first iteration" to `generate`, but it needs the images all the same.
+            images = {name: kwargs[name] for name in ("pixel_values", "mm_encoder_outputs") if kwargs.get(name) is not None}
+            inputs = {**images, **inputs}
         prepared = inputs.get("attention_mask")
         if config.learners and past_key_values is not None and past_key_values.is_compileable:
-            tokens = (
-                inputs["inputs_embeds"] if inputs.get("inputs_embeds") is not None else inputs["input_ids"]
-            )
+            tokens = inputs["inputs_embeds"] if inputs.get("inputs_embeds") is not None else inputs["input_ids"]
             batch, length = tokens.shape[:2]
             inputs["learner_attention_mask"] = create_causal_mask(
                 config=config.text_config,

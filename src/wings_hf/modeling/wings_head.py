@@ -30,9 +30,7 @@ class CausalHead:
         self.model_class = type(causal_lm)
         self.decoder_name = causal_lm.base_model_prefix
         self.settings = {
-            name: value
-            for name, value in vars(causal_lm).items()
-            if not name.startswith("_") and name != "training"
+            name: value for name, value in vars(causal_lm).items() if not name.startswith("_") and name != "training"
         }
         outputs = causal_lm.get_output_embeddings()
         self.names = [name for name, _ in causal_lm.named_children() if name != self.decoder_name]

@@ -26,9 +26,7 @@ class RopeSpec:
         """Cosines and sines, float32 (b, 1, s, p), for `positions` (b, s)."""
         exponents = torch.arange(0, self.size, 2, device=positions.device, dtype=torch.float32) / self.size
         angles = positions.float().unsqueeze(-1) * self.theta**-exponents  # (b, s, p / 2)
-        angles = (
-            angles.repeat_interleave(2, dim=-1) if self.interleaved else torch.cat([angles, angles], dim=-1)
-        )
+        angles = angles.repeat_interleave(2, dim=-1) if self.interleaved else torch.cat([angles, angles], dim=-1)
         return angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
 
     def rotate(self, states: torch.Tensor, tables: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
@@ -43,9 +41,7 @@ class RopeSpec:
         return torch.cat([part * cos + turned * sin, rest], dim=-1)
 
 
-def layer_rope(
-    config: PreTrainedConfig, layer_index: int, attention: nn.Module, head_size: int
-) -> RopeSpec | None:
+def layer_rope(config: PreTrainedConfig, layer_index: int, attention: nn.Module, head_size: int) -> RopeSpec | None:
     """
     The learners' rotary embedding in one layer; `None` in a layer of the backbone that has none.
 

@@ -42,9 +42,7 @@ def build_vision_tower(config: PreTrainedConfig) -> PreTrainedModel:
     return AutoModel.from_config(config, **tower_arguments(config))
 
 
-def tower_features(
-    tower: PreTrainedModel, pixel_values: torch.Tensor, config: PreTrainedConfig
-) -> torch.Tensor:
+def tower_features(tower: PreTrainedModel, pixel_values: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:
     """
     The tower's chosen features as a sequence, (i, t, f).
 
