@@ -17,17 +17,13 @@ from transformers import (
 from wings_hf.configuration.configuration_wings import WingsConfig
 from wings_hf.modeling.modeling_wings import WingsForCausalLM, WingsModel
 
-try:
-    from wings_hf.processing.processing_wings import WingsProcessor
-except ImportError:
-    WingsProcessor = None
+from wings_hf.processing.processing_wings import WingsProcessor
 from wings_hf.version import __version__
 
 AutoConfig.register(WingsConfig.model_type, WingsConfig)
 AutoModel.register(WingsConfig, WingsModel)
 AutoModelForCausalLM.register(WingsConfig, WingsForCausalLM)
 AutoModelForImageTextToText.register(WingsConfig, WingsForCausalLM)
-if WingsProcessor:
-    AutoProcessor.register(WingsConfig, WingsProcessor)
+AutoProcessor.register(WingsConfig, WingsProcessor)
 
 __all__ = ["WingsConfig", "WingsForCausalLM", "WingsModel", "WingsProcessor", "__version__"]

@@ -23,11 +23,12 @@ class WingsConfig(PreTrainedConfig):
     Args:
         text_config (`PreTrainedConfig` or `dict`):
             The decoder language model: any causal LM of transformers whose attention goes through the attention
-            interface. A composite configuration gives its text part. Defaults to a default Llama.
+            interface. A composite configuration gives its text part. Defaults to a Llama.
         vision_config (`PreTrainedConfig`, `dict` or `None`):
             The vision tower: any image encoder of transformers with one fixed resolution. A composite one (CLIP,
             SigLIP) gives its vision part. `None` leaves the tower out and keeps the projector: `pixel_values` are
-            then the tower's outputs, `(images, tokens, vision_feature_size)`.
+            then the tower's outputs, `(images, tokens, vision_feature_size)`. A `dict` without `model_type` is a CLIP
+            tower.
         learners (`tuple[str]`): Which low-rank learners stand beside attention: `()` is the plain backbone,
             `("visual",)` is stage 1, `("visual", "textual")` is stage 2 and has the router.
         learner_rank (`int`): Rank r of every low-rank product (Eq. 4).
@@ -54,6 +55,8 @@ class WingsConfig(PreTrainedConfig):
             `"full"` keeps them.
         num_prefix_tokens (`int`, *optional*): Tokens that the tower puts before the patches; known for the usual
             towers.
+        image_seq_length (`int`, *optional*): Tokens per image at the tower's own resolution, for information; counted
+            where the tower has one. What decides is `image_token_geometry`.
         projector_hidden_act (`str`): Activation between the projector's two linear maps.
         freeze_vision_tower (`bool`): Build the tower with `requires_grad=False` and keep it in eval mode.
 
@@ -83,6 +86,7 @@ class WingsConfig(PreTrainedConfig):
     vision_feature_layer: int | list | None = None
     vision_feature_select_strategy: Literal["default", "full"] = "default"
     num_prefix_tokens: int | None = None
+    image_seq_length: int | None = None
     projector_hidden_act: str = "gelu"
     projector_bias: bool = True
     freeze_vision_tower: bool = True
@@ -104,9 +108,7 @@ class WingsConfig(PreTrainedConfig):
     # ---- learners -------------------------------------------------------------------------------------------
     def _validate_learners(self) -> None:
         expected = "('visual', 'textual'), ('visual',), ('textual',) or ()"
-        if any(name not in LEARNERS for name in self.learners) or len(set(self.learners)) != len(
-            self.learners
-        ):
+        if any(name not in LEARNERS for name in self.learners) or len(set(self.learners)) != len(self.learners):
             raise ValueError(f"learners={self.learners!r}: expected {expected}.")
         self.learners = tuple(name for name in LEARNERS if name in self.learners)
         for name in ("learner_rank", "router_positions"):
@@ -128,18 +130,12 @@ class WingsConfig(PreTrainedConfig):
         given = self.learner_heads is not None
 
         def qualifies(count: int) -> bool:
-            return (
-                hidden % count == 0
-                and (hidden // count) % 2 == 0
-                and hidden // count <= MAX_LEARNER_HEAD_SIZE
-            )
+            return hidden % count == 0 and (hidden // count) % 2 == 0 and hidden // count <= MAX_LEARNER_HEAD_SIZE
 
         candidates = [self.learner_heads] if given else range(heads, hidden + 1)
         chosen = next((count for count in candidates if count > 0 and qualifies(count)), None)
         if chosen is None:
-            wanted = (
-                f"learner_heads={self.learner_heads}" if given else f"no learner_heads of {heads} or more"
-            )
+            wanted = f"learner_heads={self.learner_heads}" if given else f"no learner_heads of {heads} or more"
             raise ValueError(
                 f"{wanted} divides hidden_size={hidden} into even heads of at most {MAX_LEARNER_HEAD_SIZE}."
             )
@@ -161,11 +157,6 @@ class WingsConfig(PreTrainedConfig):
     # ---- vision ---------------------------------------------------------------------------------------------
     def _resolve_vision(self) -> None:
         if self.vision_config is None:
-            if self.vision_feature_size is None:
-                raise ValueError(
-                    "vision_config=None keeps only the projector, whose input width must then be given: expected "
-                    "vision_feature_size, the width of the features passed as pixel_values."
-                )
             return
         tower = describe_tower(self.vision_config)
         if self.vision_feature_layer is None:
@@ -186,13 +177,13 @@ class WingsConfig(PreTrainedConfig):
                     "vision_feature_size."
                 )
             self.vision_feature_size = tower.feature_size * len(layers)
+        if self.image_seq_length is None and tower.image_size is not None:
+            self.image_seq_length = count_image_tokens(*tower.image_size, **self.image_token_geometry())
 
     def image_token_geometry(self) -> dict[str, Any]:
         """Keyword arguments for [`count_image_tokens`] that describe this model's tower."""
         if self.vision_config is None:
-            raise ValueError(
-                "vision_config=None: the number of tokens per image is that of the given features."
-            )
+            raise ValueError("vision_config=None: the number of tokens per image is that of the given features.")
         tower = describe_tower(self.vision_config)
         return {
             "patch_size": tower.patch_size,
@@ -201,20 +192,12 @@ class WingsConfig(PreTrainedConfig):
             "rounding": tower.rounding,
         }
 
-    @property
-    def image_seq_length(self) -> int | None:
-        """Tokens per image at the tower's own resolution; `None` where it has none."""
-        if self.vision_config is None:
-            return None
-        size = describe_tower(self.vision_config).image_size
-        return None if size is None else count_image_tokens(*size, **self.image_token_geometry())
-
 
 def _as_text_config(text_config: dict | PreTrainedConfig | None) -> PreTrainedConfig:
     if text_config is None:
         text_config = CONFIG_MAPPING["llama"]()
     elif isinstance(text_config, dict):
-        text_config = _from_dict("text_config", text_config)
+        text_config = _from_dict("text_config", text_config, "llama")
     return text_config.get_text_config(decoder=True)
 
 
@@ -223,7 +206,7 @@ def _as_vision_config(vision_config: dict | PreTrainedConfig | None) -> PreTrain
     if vision_config is None:
         return None
     if isinstance(vision_config, dict):
-        vision_config = _from_dict("vision_config", vision_config)
+        vision_config = _from_dict("vision_config", vision_config, "clip_vision_model")
     vision_config = getattr(vision_config, "vision_config", vision_config)
     if getattr(vision_config, "vision_use_head", False):
         vision_config = copy.deepcopy(vision_config)
@@ -237,12 +220,10 @@ def _as_vision_config(vision_config: dict | PreTrainedConfig | None) -> PreTrain
     return vision_config
 
 
-def _from_dict(name: str, values: dict) -> PreTrainedConfig:
-    model_type = values.get("model_type")
+def _from_dict(name: str, values: dict, default_type: str) -> PreTrainedConfig:
+    model_type = values.get("model_type", default_type)
     if model_type not in CONFIG_MAPPING:
-        raise ValueError(
-            f"{name}['model_type']={model_type!r}: expected a model type that transformers knows."
-        )
+        raise ValueError(f"{name}['model_type']={model_type!r}: expected a model type that transformers knows.")
     return CONFIG_MAPPING[model_type](**{k: v for k, v in values.items() if k != "model_type"})
 
 

@@ -61,9 +61,7 @@ def describe_tower(config: PreTrainedConfig) -> Tower:
             "side of a square patch in pixels."
         )
     prefix = PREFIX_TOKENS.get(config.model_type, 0) + getattr(config, "num_register_tokens", 0)
-    return Tower(
-        False, patch_size, prefix, "floor", config.hidden_size, tuple(image_size) if image_size else None
-    )
+    return Tower(False, patch_size, prefix, "floor", config.hidden_size, tuple(image_size) if image_size else None)
 
 
 def _convolutional_tower(config: PreTrainedConfig, image_size: tuple[int, int] | None) -> Tower:

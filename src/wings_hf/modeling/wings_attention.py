@@ -13,6 +13,7 @@ Shapes: `b` batch, `s` query rows, `t` keys, `d` hidden size, `H` query heads, `
 learner heads, `n` learners at work, `c` router columns.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -96,6 +97,7 @@ class WingsAttentionMixin:
             cache_index: layer of the cache that keeps their keys and values.
             slides: whether the main branch reads a sliding window.
         """
+        self.backbone_eager_attention = sys.modules[type(self).__module__].eager_attention_forward  # type: ignore
         self.config = AttentionConfigView(self.config)  # type: ignore[arg-type]
         self.learner_names = config.learners
         self.learner_heads = config.learner_heads

@@ -18,34 +18,11 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from wings_hf.modeling.wings_attention import WingsAttentionMixin
+from wings_hf.modeling.wings_classes import winged_class
 from wings_hf.modeling.wings_context import WingsContext
 from wings_hf.modeling.wings_learners import LowRankLearner
 from wings_hf.modeling.wings_rope import layer_rope
 from wings_hf.modeling.wings_router import ModalityRouter, PositionRouter
-
-WINGED_CLASSES: dict[tuple[type, type], type] = {}
-
-
-def winged_class(mixin: type, base: type) -> type:
-    """The one subclass of `base` with `mixin` in front."""
-    if (mixin, base) not in WINGED_CLASSES:
-        members: dict[str, Any] = {"__module__": base.__module__, "__reduce_ex__": _reduce_winged}
-        if mixin is WingsAttentionMixin:
-            eager = sys.modules[base.__module__].eager_attention_forward  # type: ignore[attr-defined]
-            members["backbone_eager_attention"] = staticmethod(eager)
-        WINGED_CLASSES[mixin, base] = type(f"Wings{base.__name__}", (mixin, base), members)
-    return WINGED_CLASSES[mixin, base]
-
-
-def _reduce_winged(module: nn.Module, protocol: int) -> tuple:
-    """For copy and pickle: a run-time class is found by its parts, since it cannot be imported by name."""
-    mixin, base = type(module).__bases__
-    return _new_winged, (mixin, base), module.__dict__
-
-
-def _new_winged(mixin: type, base: type) -> nn.Module:
-    cls = winged_class(mixin, base)
-    return cls.__new__(cls)
 
 
 class WingsDecoderLayerMixin:

@@ -9,7 +9,8 @@ What the wings keep in a transformers `Cache`, as extra layers behind the langua
     L+n+1             the same notes in a layer of the backbone's sliding kind, where the backbone has one, so that
                       they line up with the keys which sliding layers return
 
-As layers of the cache they follow crop, beam reordering, batch repetition, reset and offloading by themselves.
+As layers of the cache they follow crop, beam reordering, batch repetition, reset and offloading by themselves. The
+cache object gets a class that counts the language model's layers only, as its users expect of `len(cache)`.
 """
 
 import torch
@@ -24,6 +25,17 @@ from transformers.cache_utils import (
     StaticLayer,
     StaticSlidingWindowLayer,
 )
+
+from wings_hf.modeling.wings_classes import winged_class
+
+
+class WingsCacheMixin:
+    """A cache that holds the wings' layers behind those of the language model."""
+
+    num_backbone_layers: int
+
+    def __len__(self) -> int:
+        return min(self.num_backbone_layers, len(self.layers))  # type: ignore[attr-defined]
 
 
 def extend_cache(
@@ -43,16 +55,20 @@ def extend_cache(
             attention does not keep.
     """
     backbone_layers = config.num_hidden_layers
+    if isinstance(cache, WingsCacheMixin):
+        return
     if cache.layer_class_to_replicate is not None:
         while len(cache.layers) < backbone_layers:
             cache.layers.append(cache.layer_class_to_replicate())
-    if len(cache.layers) > backbone_layers:
-        return
-    if int(cache.get_seq_length()) > 0:
+    if len(cache.layers) == backbone_layers and int(cache.get_seq_length()) > 0:
         raise ValueError(
             f"past_key_values holds {cache.get_seq_length()} tokens that were computed without the wings: expected an "
             "empty cache, or one that this model has filled."
         )
+    cache.__class__ = winged_class(WingsCacheMixin, type(cache))
+    cache.num_backbone_layers = backbone_layers
+    if len(cache.layers) > backbone_layers:  # made again out of the layers of an extended cache
+        return
     sliding = next((layer for layer in cache.layers if layer.is_sliding), None)
     full = next((layer for layer in cache.layers if not layer.is_sliding), None)
     if isinstance(full or sliding, StaticLayer):

@@ -66,7 +66,9 @@ class WingsGenerationMixin:
         )
         if past_key_values is not None and int(past_key_values.get_seq_length()) == 0:
             # An assistant's prefill is no "first iteration" to `generate`, but it needs the images all the same.
-            images = {name: kwargs[name] for name in ("pixel_values", "mm_encoder_outputs") if kwargs.get(name) is not None}
+            images = {
+                name: kwargs[name] for name in ("pixel_values", "mm_encoder_outputs") if kwargs.get(name) is not None
+            }
             inputs = {**images, **inputs}
         prepared = inputs.get("attention_mask")
         if config.learners and past_key_values is not None and past_key_values.is_compileable:
@@ -79,7 +81,7 @@ class WingsGenerationMixin:
                 past_key_values=past_key_values,
             )
             if attention_mask is not None and attention_mask.ndim == 2 and prepared is not attention_mask:
-                inputs["padding_mask"] = attention_mask[:, -length:]
+                inputs["padding_mask"] = attention_mask[:, -length:].contiguous()
         return inputs
 
     def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:

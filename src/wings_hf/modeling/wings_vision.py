@@ -21,6 +21,11 @@ class WingsMultiModalProjector(nn.Module):
 
     def __init__(self, config: PreTrainedConfig):
         super().__init__()
+        if config.vision_feature_size is None:
+            raise ValueError(
+                "vision_config=None leaves only the projector, whose input width must then be given: expected "
+                "vision_feature_size, the width of the features passed as pixel_values."
+            )
         hidden_size = config.text_config.hidden_size
         self.linear_1 = nn.Linear(config.vision_feature_size, hidden_size, bias=config.projector_bias)
         self.act = ACT2FN[config.projector_hidden_act]
