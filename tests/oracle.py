@@ -32,7 +32,7 @@ ROUTER_COLUMN = {"visual": 0, "textual": 1}
 BACKBONE_PREFIX = "model.language_model."
 
 # Families whose rotary embedding pairs neighbours (2i, 2i + 1) instead of halves (i, i + half).
-INTERLEAVED_ROPE = ("cohere", "cohere2", "glm", "glm4", "ernie4_5")
+INTERLEAVED_ROPE = ("cohere", "cohere2", "ernie4_5", "glm", "glm4", "helium")
 # Families that norm the attention's output before it joins the residual stream, and the norm's name.
 POST_ATTENTION_NORM = {
     "gemma2": "post_attention_layernorm",
@@ -123,9 +123,7 @@ class WingsOracle:
     @property
     def learner_layers(self) -> list[int]:
         layers = self.config.learner_layers
-        return (
-            list(range(self.text.num_hidden_layers)) if layers is None else [int(layer) for layer in layers]
-        )
+        return list(range(self.text.num_hidden_layers)) if layers is None else [int(layer) for layer in layers]
 
     @property
     def learner_names(self) -> list[str]:
@@ -133,7 +131,7 @@ class WingsOracle:
 
     @staticmethod
     def attention_name(layer: nn.Module) -> str:
-        return next(name for name in ("self_attn", "attention") if hasattr(layer, name))
+        return next(name for name in ("self_attn", "attention", "self_attention") if hasattr(layer, name))
 
     def _load(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         """Load the backbone's weights and return the rest of the language model's, as float64 leaves."""
@@ -141,10 +139,7 @@ class WingsOracle:
         plain, wings = {}, {}
         expected = set(self.backbone.state_dict())
         for name, tensor in state_dict.items():
-            if (
-                name.startswith(BACKBONE_PREFIX)
-                and prefix + name.removeprefix(BACKBONE_PREFIX) not in expected
-            ):
+            if name.startswith(BACKBONE_PREFIX) and prefix + name.removeprefix(BACKBONE_PREFIX) not in expected:
                 wings[name] = tensor.detach().double().clone().requires_grad_()
             elif name.startswith(BACKBONE_PREFIX):
                 plain[prefix + name.removeprefix(BACKBONE_PREFIX)] = tensor
@@ -283,9 +278,7 @@ class WingsOracle:
 
     def row_weights(self, name: str, a: Tensor, b: int, i: int) -> dict[str, Tensor | float]:
         """Weight g of each learner that acts on row i: ``g = n softmax(SiLU(Router(a)))``, of sum n."""
-        has_key = [
-            learner for learner in self.learner_names if self.call.visible_keys(b, i, MODALITY[learner])
-        ]
+        has_key = [learner for learner in self.learner_names if self.call.visible_keys(b, i, MODALITY[learner])]
         if self.config.learner_scope == "visual_context" and not self.call.visible_keys(b, i, VISUAL):
             return {}
         if len(has_key) < 2 or self.config.router == "uniform":

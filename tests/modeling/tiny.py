@@ -7,11 +7,19 @@ two text tokens, an image of two, one text token and a padding column.
 """
 
 import contextlib
+import copy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, CLIPVisionConfig, PreTrainedConfig, SiglipVisionConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    CLIPVisionConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    SiglipVisionConfig,
+)
 
 from wings_hf import WingsConfig, WingsForCausalLM
 
@@ -115,13 +123,33 @@ FAMILIES: dict[str, dict] = {
         "rope_parameters": {"rope_type": "default", "rope_theta": 100.0, "partial_rotary_factor": 0.5},
     },
 }
+# Families compared on the forward pass alone: each has something that the ones above have not.
+OTHER_FAMILIES: dict[str, dict] = {
+    "cohere2": {  # rotary embedding in the sliding layers only
+        "model_type": "cohere2",
+        "layer_types": ["sliding_attention", "full_attention"],
+        "sliding_window": 4,
+    },
+    "glm4": {"model_type": "glm4", "head_dim": 16},  # interleaved, and norms after attention of another name
+    "gpt_oss": {  # attention sinks
+        "model_type": "gpt_oss",
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "head_dim": 16,
+        "sliding_window": 4,
+    },
+    "helium": {"model_type": "helium", "head_dim": 8},  # interleaved
+    "jetmoe": {"model_type": "jetmoe"},  # attention through a mixture, under the name `self_attention`
+    "phi": {"model_type": "phi"},  # parallel residual, partial rotary, a bias in the head
+    "deepseek_v3": {"model_type": "deepseek_v3", "num_key_value_heads": 4},  # values narrower than keys
+}
 PARALLEL_RESIDUAL = ("gpt_neox_parallel", "cohere")
-NO_SDPA = ("gemma2",)  # its soft-cap is refused there
+NO_SDPA = ("gemma2", "gpt_oss")  # soft-cap and sinks, which it cannot
 
 
 def tiny_text_config(family: str = "llama", **overrides) -> PreTrainedConfig:
-    """The text configuration of one family in ``FAMILIES``, with single fields overridden."""
-    fields = {**COMMON, **FAMILIES[family], **overrides}
+    """The text configuration of one family, with single fields overridden."""
+    fields = {**COMMON, **(FAMILIES | OTHER_FAMILIES)[family], **overrides}
     return AutoConfig.for_model(fields.pop("model_type"), **fields)
 
 
@@ -138,9 +166,7 @@ def tiny_vision_config(kind: str = "siglip") -> PreTrainedConfig:
     )
 
 
-def tiny_config(
-    family: str = "llama", vision: str | None = None, text: dict | None = None, **options
-) -> WingsConfig:
+def tiny_config(family: str = "llama", vision: str | None = None, text: dict | None = None, **options) -> WingsConfig:
     """A Wings configuration; ``vision`` None leaves the tower out, ``text`` overrides fields of the LLM."""
     defaults = {"learner_rank": 4, "router_positions": 64, "vision_feature_size": VISION_WIDTH}
     if vision is not None:
@@ -269,3 +295,34 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     actual, expected = actual.detach().double(), expected.detach().double()
     assert actual.shape == expected.shape, (actual.shape, expected.shape)
     return ((actual - expected).abs().max() / expected.abs().max().clamp(min=1e-30)).item()
+
+
+def backbone_of(model: WingsForCausalLM, attn_implementation: str = "eager") -> PreTrainedModel:
+    """The plain ``AutoModelForCausalLM`` of the model's language model, with the same weights."""
+    config = copy.deepcopy(model.config.text_config)
+    backbone = AutoModelForCausalLM.from_config(config, attn_implementation=attn_implementation).eval()
+    prefix = f"{backbone.base_model_prefix}."
+    wings = model.state_dict()
+    names = {
+        name: f"model.language_model.{name.removeprefix(prefix)}" if name.startswith(prefix) else name
+        for name in backbone.state_dict()
+    }
+    backbone.load_state_dict({name: wings[wings_name] for name, wings_name in names.items() if wings_name in wings})
+    return backbone
+
+
+@torch.no_grad()
+def logits_in_pieces(model: nn.Module, inputs: TinyInputs, pieces: list[int], mask: bool = True, **kwargs) -> Tensor:
+    """Logits of a batch fed piece by piece on one cache, (B, S, vocabulary); ``pieces`` count columns."""
+    assert sum(pieces) == inputs.inputs_embeds.shape[1]
+    logits, start = [], 0
+    for piece in pieces:
+        part = inputs.columns(slice(start, start + piece))
+        start += piece
+        arguments = part.kwargs(mask=False)
+        if mask:
+            arguments["attention_mask"] = inputs.attention_mask[:, :start]
+        outputs = model(**arguments, use_cache=True, **kwargs)
+        kwargs["past_key_values"] = outputs.past_key_values
+        logits.append(outputs.logits)
+    return torch.cat(logits, dim=1)
