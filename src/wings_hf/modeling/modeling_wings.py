@@ -38,13 +38,13 @@ from wings_hf.modeling.wings_backbone import (
     make_router,
 )
 from wings_hf.modeling.wings_build import transplant
-from wings_hf.modeling.wings_cache import extend_cache, new_cache, notes_index
+from wings_hf.modeling.wings_cache import extend_cache, new_cache
 from wings_hf.modeling.wings_context import WingsContext, build_context
 from wings_hf.modeling.wings_generation import WingsGenerationMixin
 from wings_hf.modeling.wings_head import CausalHead
 from wings_hf.modeling.wings_learners import LowRankLearner
 from wings_hf.modeling.wings_router import ModalityRouter, PositionRouter
-from wings_hf.modeling.wings_vision import WingsMultiModalProjector, build_vision_tower, tower_features
+from wings_hf.modeling.wings_vision import WingsMultiModalProjector, build_vision_tower, tower_outputs
 
 logger = logging.get_logger(__name__)
 
@@ -126,9 +126,7 @@ class WingsPreTrainedModel(PreTrainedModel):
         # Learners and routers sit inside the language model, whose own `_init_weights` does not know them.
         for module in self.modules():
             if isinstance(module, (LowRankLearner, PositionRouter, ModalityRouter)):
-                if not getattr(module, "_is_hf_initialized", False):
-                    self._init_weights(module)
-                    module._is_hf_initialized = True
+                self._initialize_weights(module)
         super().initialize_weights()
 
     def train(self, mode: bool = True):
@@ -151,14 +149,14 @@ class WingsModel(WingsPreTrainedModel):
 
     def __init__(self, config: WingsConfig, language_model: PreTrainedModel | None = None):
         super().__init__(config)
-        self.vision_tower = None if config.vision_config is None else build_vision_tower(config.vision_config)
-        if self.vision_tower is not None and config.freeze_vision_tower:
-            self.vision_tower.requires_grad_(False)
-        self.multi_modal_projector = WingsMultiModalProjector(config)
         self.language_model = language_model or AutoModel.from_config(config.text_config)
         attach_wings(self.language_model, config)
         names = {type(layer).__name__ for layer in self.language_model.modules() if hasattr(layer, "is_first_layer")}
         self._no_split_modules = [*names]
+        self.vision_tower = None if config.vision_config is None else build_vision_tower(config.vision_config)
+        if self.vision_tower is not None and config.freeze_vision_tower:
+            self.vision_tower.requires_grad_(False)
+        self.multi_modal_projector = WingsMultiModalProjector(config)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -184,21 +182,21 @@ class WingsModel(WingsPreTrainedModel):
             projection in `pooler_output`, a list of (t, d).
         """
         if self.vision_tower is None:
-            features = pixel_values
-            if features.ndim != 3 or features.shape[-1] != self.config.vision_feature_size:
-                raise ValueError(
-                    f"pixel_values of shape {tuple(features.shape)}: a model without a vision tower expects "
-                    f"features of shape (images, tokens, {self.config.vision_feature_size})."
-                )
+            outputs = BaseModelOutputWithPooling(last_hidden_state=self._check_features(pixel_values))
         else:
-            if pixel_values.ndim != 4:
-                raise ValueError(
-                    f"pixel_values of shape {tuple(pixel_values.shape)}: expected (images, channels, height, width)."
-                )
-            features = tower_features(self.vision_tower, pixel_values, self.config)
+            outputs = tower_outputs(self.vision_tower, pixel_values, self.config, **kwargs)
         weight = self.multi_modal_projector.linear_1.weight
-        projected = self.multi_modal_projector(features.to(weight.device, weight.dtype))
-        return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=list(projected))
+        projected = self.multi_modal_projector(outputs.last_hidden_state.to(weight.device, weight.dtype))
+        outputs.pooler_output = list(projected)
+        return outputs
+
+    def _check_features(self, features: torch.Tensor) -> torch.Tensor:
+        if features.ndim != 3 or features.shape[-1] != self.config.vision_feature_size:
+            raise ValueError(
+                f"pixel_values of shape {tuple(features.shape)}: a model without a vision tower expects features of "
+                f"shape (images, tokens, {self.config.vision_feature_size})."
+            )
+        return features
 
     def _embed(
         self,
@@ -208,32 +206,60 @@ class WingsModel(WingsPreTrainedModel):
         image_features: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Merged embeddings (b, s, d), and which positions hold images, bool (b, s)."""
-        if input_ids is not None:
-            is_image = input_ids == self.config.image_token_id
-            if mm_token_type_ids is not None:
-                torch_compilable_check(
-                    (is_image == (mm_token_type_ids == 1)).all(),
-                    "mm_token_type_ids and input_ids do not agree on where the images are: expected 1 exactly where "
-                    f"input_ids is image_token_id={self.config.image_token_id}.",
-                )
+        is_image = self._image_positions(input_ids, inputs_embeds, mm_token_type_ids, image_features is not None)
+        if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids.masked_fill(is_image, 0))
-        elif mm_token_type_ids is not None:
-            is_image = mm_token_type_ids == 1
-        else:
-            is_image = torch.zeros(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
         is_image = is_image.to(inputs_embeds.device)
         if image_features is not None:
             if image_features.shape[-1] != inputs_embeds.shape[-1]:
                 raise ValueError(
-                    f"Image features are {image_features.shape[-1]} wide, expected {inputs_embeds.shape[-1]}: were they "
-                    "made by another model's projector?"
+                    f"Image features are {image_features.shape[-1]} wide, expected {inputs_embeds.shape[-1]}: were "
+                    "they made by another model's projector?"
                 )
             self._check_placeholders(is_image.sum(), image_features.shape[0])
             features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
             inputs_embeds = inputs_embeds.masked_scatter(is_image.unsqueeze(-1), features)
-        elif input_ids is not None and input_ids.shape[1] > 1:
-            self._check_placeholders(is_image.sum(), 0)
         return inputs_embeds, is_image
+
+    def _image_positions(
+        self,
+        input_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor | None,
+        mm_token_type_ids: torch.Tensor | None,
+        has_features: bool,
+    ) -> torch.Tensor:
+        """Which positions hold images, bool (b, s)."""
+        image_token_id = self.config.image_token_id
+        if input_ids is None:
+            if mm_token_type_ids is not None:
+                return mm_token_type_ids == 1
+            if not has_features:
+                return torch.zeros(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
+            if image_token_id >= self.config.text_config.vocab_size:
+                raise ValueError(
+                    "inputs_embeds with images: expected mm_token_type_ids, 1 where an image feature goes."
+                )
+            placeholder = self.get_input_embeddings()(torch.tensor(image_token_id, device=inputs_embeds.device))
+            return (inputs_embeds == placeholder).all(-1)
+        is_image = input_ids == image_token_id
+        if has_features and mm_token_type_ids is not None:
+            torch_compilable_check(
+                (is_image == (mm_token_type_ids == 1)).all(),
+                "mm_token_type_ids and input_ids do not agree on where the images are: expected 1 exactly where "
+                f"input_ids is image_token_id={image_token_id}.",
+            )
+        if has_features or (input_ids.shape[1] == 1 and image_token_id < self.config.text_config.vocab_size):
+            return is_image if has_features else torch.zeros_like(is_image)
+        if image_token_id >= self.config.text_config.vocab_size:
+            if input_ids.shape[1] > 1:
+                self._check_placeholders(is_image.sum(), 0)
+            return is_image
+        if not torch.compiler.is_compiling() and bool(is_image.any()):
+            logger.warning_once(
+                f"input_ids holds {int(is_image.sum())} image tokens (id {image_token_id}), but there are no images: "
+                "they are read as text. Pass pixel_values if they were meant as images."
+            )
+        return torch.zeros_like(is_image)
 
     def _check_placeholders(self, tokens: torch.Tensor, features: int) -> None:
         torch_compilable_check(
@@ -331,7 +357,7 @@ class WingsModel(WingsPreTrainedModel):
         """The cache with room for the wings, made here where one is wanted and none given."""
         text_config, count = self.config.text_config, len(self.config.winged_layers)
         if cache is not None:
-            extend_cache(cache, text_config, count)
+            extend_cache(cache, count)
             return cache, use_cache is not False
         if use_cache is None:
             use_cache = getattr(text_config, "use_cache", True) and not may_be_packed
@@ -352,31 +378,23 @@ class WingsModel(WingsPreTrainedModel):
         position_ids: torch.Tensor | None,
         cache: Cache | None,
     ) -> WingsContext:
-        length = inputs_embeds.shape[1]
-        index = notes_index(self.config.text_config, len(self.config.winged_layers))
-        sees_images = may_hold_images
+        sees_images = may_hold_images or (cache is not None and cache.wings_saw_images)
         if cache is not None:
-            sees_images = may_hold_images or getattr(cache.layers[index], "saw_images", True)
-            cache.layers[index].saw_images = sees_images
-        prepared = attention_mask is not None and not (
-            isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2
-        )
-        if prepared and learner_mask is None:
-            raise ValueError(
-                "attention_mask is not of shape (batch, tokens): expected that shape, from which Wings makes the masks "
-                "of the main attention and of the learners, or learner_attention_mask and padding_mask beside it."
-            )
-        mask_2d = None if prepared else attention_mask
-        if learner_mask is None:
+            cache.wings_saw_images = sees_images
+        mask_2d = attention_mask if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2 else None
+        custom_mask = None
+        if learner_mask is None and attention_mask is not None and mask_2d is None:
+            learner_mask = custom_mask = self._check_custom_mask(attention_mask)
+        elif learner_mask is None:
             learner_mask = create_causal_mask(
                 config=self.language_model.config,
                 inputs_embeds=inputs_embeds,
                 attention_mask=mask_2d,
-                past_key_values=cache,
+                past_key_values=None if cache is None else cache.wings,
                 position_ids=position_ids,
             )
         if mask_2d is not None:
-            padding_mask = mask_2d[:, -length:]
+            padding_mask = mask_2d[:, -inputs_embeds.shape[1] :]
         packed = position_ids is not None and attention_mask is None and cache is None
         positions = self._positions(inputs_embeds, mask_2d, position_ids, cache)
         return build_context(
@@ -386,9 +404,22 @@ class WingsModel(WingsPreTrainedModel):
             samples=_packed_samples(positions) if packed else None,
             sees_images=sees_images,
             mask=learner_mask,
+            custom_mask=custom_mask,
             cache=cache,
-            notes_layer=index,
+            notes_layer=len(self.config.winged_layers),
         )
+
+    def _check_custom_mask(self, attention_mask: Any) -> torch.Tensor:
+        """A mask (b, 1, s, t) from the user, which main attention and learners share."""
+        backend = self.language_model.config._attn_implementation
+        if not isinstance(attention_mask, torch.Tensor) or attention_mask.ndim != 4 or backend not in ("eager", "sdpa"):
+            kind = type(attention_mask).__name__
+            shape = f" of shape {tuple(attention_mask.shape)}" if hasattr(attention_mask, "shape") else ""
+            raise ValueError(
+                f"attention_mask is a {kind}{shape}: with attn_implementation={backend!r} expected (batch, tokens); "
+                "eager and sdpa also take (batch, 1, queries, keys)."
+            )
+        return attention_mask
 
     def _positions(
         self,

@@ -46,7 +46,7 @@ LEARNER_NAMES = ("visual", "textual")
 
 
 class AttentionConfigView:
-    """A backbone's configuration as its attention modules see it: only the name of the attention function differs."""
+    """A backbone's configuration as its attention `forward` sees it: only the attention function's name differs."""
 
     _attn_implementation = ATTENTION_NAME
 
@@ -54,13 +54,11 @@ class AttentionConfigView:
         self.backbone_config = backbone_config
 
     def __getattr__(self, name: str) -> Any:
-        if name == "backbone_config":  # not set yet: a copy being made
-            raise AttributeError(name)
         return getattr(self.backbone_config, name)
 
 
-class BackendView:
-    """An attention module as an attention function sees it, with some attributes replaced."""
+class ModuleView:
+    """An attention module with some attributes replaced: what a `forward` or a kernel takes for the module."""
 
     def __init__(self, module: nn.Module, **replaced: Any):
         self.module = module
@@ -68,16 +66,15 @@ class BackendView:
             setattr(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "module":
-            raise AttributeError(name)
         return getattr(self.module, name)
 
 
 class WingsAttentionMixin:
     """Adds learners and a router to a backbone's attention class; see the module's docstring."""
 
-    config: AttentionConfigView
+    config: PreTrainedConfig
     training: bool
+    backbone_class: type[nn.Module]
     backbone_eager_attention: Callable
     learner_names: tuple[str, ...]
     learner_heads: int
@@ -97,8 +94,7 @@ class WingsAttentionMixin:
             cache_index: layer of the cache that keeps their keys and values.
             slides: whether the main branch reads a sliding window.
         """
-        self.backbone_eager_attention = sys.modules[type(self).__module__].eager_attention_forward  # type: ignore
-        self.config = AttentionConfigView(self.config)  # type: ignore[arg-type]
+        self.backbone_eager_attention = sys.modules[self.backbone_class.__module__].eager_attention_forward  # type: ignore
         self.learner_names = config.learners
         self.learner_heads = config.learner_heads
         self.learner_rope = rope
@@ -114,7 +110,10 @@ class WingsAttentionMixin:
                 "call WingsModel or WingsForCausalLM, not the language model inside. If you did, then this "
                 "language model's decoder drops keyword arguments on the way to attention, and cannot carry wings."
             )
-        output, (weights, logits), *rest = super().forward(hidden_states, *args, wings=wings, **kwargs)  # type: ignore[misc]
+        main = ModuleView(self, config=AttentionConfigView(self.config))  # type: ignore[arg-type]
+        output, (weights, logits), *rest = self.backbone_class.forward(
+            main, hidden_states, *args, wings=wings, **kwargs
+        )
         query_input = hidden_states if wings.residual_stream is None else wings.residual_stream(output)
         packing = {name: kwargs[name] for name in PACKING_ARGUMENTS if name in kwargs}
         added = self.run_learners(query_input, wings, logits, packing)
@@ -140,7 +139,7 @@ class WingsAttentionMixin:
             return None
         keys, values = self.learner_keys_values(wings, query_input.device)
         if wings.cache is not None:
-            keys, values = wings.cache.update(keys, values, self.learner_cache_index)
+            keys, values = wings.cache.wings.update(keys, values, self.learner_cache_index)
         if not names:
             return None
         attended = self.attend_learners(names, query_input, keys, values, wings, packing)
@@ -181,9 +180,8 @@ class WingsAttentionMixin:
             rotated = self.learner_rope.rotate(queries.flatten(1, 2), wings.rope(self.learner_rope))
             queries = rotated.unflatten(1, (self.learner_heads, -1))
         queries = append_query_columns(queries, [self.learner_names.index(name) for name in names])
-        view = BackendView(
+        view = ModuleView(
             self,  # type: ignore[arg-type]
-            config=self.config.backbone_config,
             num_key_value_groups=len(names),
             is_causal=True,
         )
@@ -239,24 +237,24 @@ def wings_attention_forward(
     The main branch's attention, and the router's logits where the call needs them.
 
     Args:
+        module: the `ModuleView` of a winged attention module.
         query, key, value: (b, H, s, e), (b, K, t, e), (b, K, t, e), after rotation and cache update.
 
     Returns:
         attention output (b, s, H, e), and (attention weights of the eager backend, router logits (b, s, 2)).
     """
-    config = module.config.backbone_config
-    backend = attention_function(config, module.backbone_eager_attention)
-    view = BackendView(module, config=config)
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    module = module.module  # the attention module itself, behind the view that its `forward` ran on
+    backend = attention_function(module.config, module.backbone_eager_attention)
+    kwargs["scaling"] = query.shape[-1] ** -0.5 if scaling is None else scaling
     if wings is None or module.router is None or not wings.sees_images:
-        output, weights = backend(view, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        output, weights = backend(module, query, key, value, attention_mask, **kwargs)
         return output, (weights, None)
     columns = _router_columns(module, query, value, wings)
-    if config._attn_implementation == "eager":
-        output, weights = backend(view, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    if module.config._attn_implementation == "eager":
+        output, weights = backend(module, query, key, value, attention_mask, **kwargs)
         attended = (weights @ columns.unsqueeze(1)).transpose(1, 2)  # (b, s, H, c)
         return output, (weights, module.router.logits(attended))
-    return _ride_in_values(module, backend, view, query, key, value, columns, attention_mask, scaling, kwargs)
+    return _ride_in_values(module, backend, query, key, value, columns, attention_mask, **kwargs)
 
 
 def _router_columns(module: Any, query: torch.Tensor, value: torch.Tensor, wings: WingsContext) -> torch.Tensor:
@@ -275,14 +273,12 @@ def _router_columns(module: Any, query: torch.Tensor, value: torch.Tensor, wings
 def _ride_in_values(
     module: Any,
     backend: Callable,
-    view: BackendView,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     columns: torch.Tensor,
     attention_mask: Any,
-    scaling: float,
-    kwargs: dict[str, Any],
+    **kwargs: Any,
 ) -> tuple[torch.Tensor, tuple[None, torch.Tensor]]:
     """
     One kernel call for output and router: R as further columns of the values, zeros in queries and keys.
@@ -292,15 +288,15 @@ def _ride_in_values(
     """
     size, count = value.shape[-1], columns.shape[-1]
     columns = columns.unsqueeze(1).expand(-1, key.shape[1], -1, -1)  # (b, K, t, c)
-    full = "flash" in view.config._attn_implementation and size + HEAD_SIZE_STEP > MAX_FLASH_HEAD_SIZE
+    full = "flash" in module.config._attn_implementation and size + HEAD_SIZE_STEP > MAX_FLASH_HEAD_SIZE
     if full or module.visual_context_only:
-        output, _ = backend(view, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        output, _ = backend(module, query, key, value, attention_mask, **kwargs)
         narrow = nn.functional.pad(columns, (0, size - count))
-        attended, _ = backend(view, query, key, narrow, attention_mask, scaling=scaling, **kwargs)
+        attended, _ = backend(module, query, key, narrow, attention_mask, **kwargs)
         return output, (None, module.router.logits(attended[..., :count]))
     query, key = (nn.functional.pad(states, (0, HEAD_SIZE_STEP)) for states in (query, key))
     value = torch.cat([value, nn.functional.pad(columns, (0, HEAD_SIZE_STEP - count))], dim=-1)
-    output, _ = backend(view, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    output, _ = backend(module, query, key, value, attention_mask, **kwargs)
     return output[..., :size], (None, module.router.logits(output[..., size : size + count]))
 
 

@@ -107,12 +107,12 @@ def attach_wings(language_model: PreTrainedModel, config: PreTrainedConfig) -> N
     text_config = config.text_config
     layers = decoder_layers(language_model, text_config)
     for order, index in enumerate(config.winged_layers):
-        name, attention = find_attention(layers[index], index, text_config.model_type)
+        attention = find_attention(layers[index], index, text_config.model_type)
         head_size = text_config.hidden_size // config.learner_heads
         rope = layer_rope(text_config, index, attention, head_size) if config.learner_rope else None
         attention.__class__ = winged_class(WingsAttentionMixin, type(attention))
         slides = _layer_slides(text_config, index, attention)
-        attention.grow_wings(config, rope, text_config.num_hidden_layers + order, slides)
+        attention.grow_wings(config, rope, order, slides)
         attention.router = make_router(config)
         add_layer_learners(attention, config)
     for index, layer in enumerate(layers):
@@ -160,19 +160,19 @@ def decoder_layers(language_model: PreTrainedModel, text_config: PreTrainedConfi
     return stacks[0]
 
 
-def find_attention(layer: nn.Module, index: int, model_type: str) -> tuple[str, nn.Module]:
-    """The layer's one self-attention module, and its name."""
-    found = [(name, child) for name, child in layer.named_children() if "Attention" in type(child).__name__]
+def find_attention(layer: nn.Module, index: int, model_type: str) -> nn.Module:
+    """The layer's one self-attention module."""
+    found = [child for child in layer.children() if "Attention" in type(child).__name__]
     if len(found) != 1:
         raise ValueError(
             f"Layer {index} of the language model {model_type!r} cannot carry learners: it has {len(found)} "
             "attention modules, expected one. Name the layers that have one in learner_layers."
         )
     _require_keywords(layer, model_type)
-    _require_keywords(found[0][1], model_type)
-    if not hasattr(sys.modules[type(found[0][1]).__module__], "eager_attention_forward"):
+    _require_keywords(found[0], model_type)
+    if not hasattr(sys.modules[type(found[0]).__module__], "eager_attention_forward"):
         raise ValueError(
-            f"The language model {model_type!r} cannot carry wings: {type(found[0][1]).__name__} does not use "
+            f"The language model {model_type!r} cannot carry wings: {type(found[0]).__name__} does not use "
             "transformers' attention interface."
         )
     return found[0]

@@ -93,7 +93,7 @@ def _leave_out_pooling(config: PreTrainedConfig) -> None:
 
 def _take_over(target: nn.Module, source: nn.Module) -> None:
     """Puts the tensors of `source`, non-persistent buffers included, in the place of `target`'s of the same name."""
-    ours = {name: module for name, module in target.named_modules()}
+    ours = dict(target.named_modules())
     for name, module in source.named_modules():
         if name not in ours:
             continue  # a pooling head, left out of the tower

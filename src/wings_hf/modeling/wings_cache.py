@@ -1,17 +1,18 @@
 # Copyright 2026 The wings_hf authors. All rights reserved.
 # SPDX-License-Identifier: Apache-2.0
 """
-What the wings keep in a transformers `Cache`, as extra layers behind the language model's own.
+What the wings keep beside a transformers `Cache`: a second one, `cache.wings`, whose layers are
 
-    0 .. L-1          the language model's keys and values, untouched
-    L .. L+n-1        the learners' keys and values, one layer per layer with learners, full length always
-    L+n               notes on every past position: class of the key and position id, as integers
-    L+n+1             the same notes in a layer of the backbone's sliding kind, where the backbone has one, so that
-                      they line up with the keys which sliding layers return
+    0 .. n-1   the learners' keys and values, one layer per layer with learners, full length always
+    n          notes on every past position: class of the key and position id, as integers
+    n+1        the same notes in a layer of the backbone's sliding kind, where it has one, so that they line up with
+               the keys which sliding layers return
 
-As layers of the cache they follow crop, beam reordering, batch repetition, reset and offloading by themselves. The
-cache object gets a class that counts the language model's layers only, as its users expect of `len(cache)`.
+The cache itself keeps the language model's layers and nothing else. Its object gets a class that repeats on `wings`
+what is done to it: crop, beam reordering, batch repetition, reset.
 """
+
+from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
@@ -28,49 +29,62 @@ from transformers.cache_utils import (
 
 from wings_hf.modeling.wings_classes import winged_class
 
+Notes = tuple[torch.Tensor, torch.Tensor]
+
 
 class WingsCacheMixin:
-    """A cache that holds the wings' layers behind those of the language model."""
+    """A cache of the language model, with what the wings keep in `wings`."""
 
-    num_backbone_layers: int
+    wings: Cache
+    wings_saw_images: bool
 
-    def __len__(self) -> int:
-        return min(self.num_backbone_layers, len(self.layers))  # type: ignore[attr-defined]
+    def reset(self) -> None:
+        super().reset()  # type: ignore[misc]
+        self.wings.reset()
+        self.wings_saw_images = False
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        super().reorder_cache(beam_idx)  # type: ignore[misc]
+        self.wings.reorder_cache(beam_idx)
+
+    def crop(self, tokens_to_remove: int) -> None:
+        super().crop(tokens_to_remove)  # type: ignore[misc]
+        self.wings.crop(tokens_to_remove)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        super().batch_repeat_interleave(repeats)  # type: ignore[misc]
+        self.wings.batch_repeat_interleave(repeats)
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        super().batch_select_indices(indices)  # type: ignore[misc]
+        self.wings.batch_select_indices(indices)
+
+    def activate_past_recording(self, *args: Any) -> None:
+        super().activate_past_recording(*args)  # type: ignore[misc]
+        self.wings.activate_past_recording(*args)
 
 
-def extend_cache(
-    cache: Cache, config: PreTrainedConfig, num_learner_layers: int, static_length: int | None = None
-) -> None:
+def extend_cache(cache: Cache, num_learner_layers: int, static_length: int | None = None) -> None:
     """
-    Adds the wings' layers to an empty cache of the language model; does nothing where they are there.
+    Gives an empty cache room for the wings; does nothing where it has.
 
     Args:
-        cache: any cache of transformers that holds one layer per layer of the language model, or makes them lazily.
-        config: the language model's configuration.
+        cache: any cache of transformers for the language model's attention.
         num_learner_layers: how many layers carry learners.
         static_length: tokens that a static cache shall hold; read off its full layers where it has any.
 
     Raises:
-        ValueError: if the cache holds tokens already but not the wings' part of them, or layers of a kind that
-            attention does not keep.
+        ValueError: if the cache holds tokens already, or layers of a kind that attention does not keep.
     """
-    backbone_layers = config.num_hidden_layers
     if isinstance(cache, WingsCacheMixin):
         return
-    if cache.layer_class_to_replicate is not None:
-        while len(cache.layers) < backbone_layers:
-            cache.layers.append(cache.layer_class_to_replicate())
-    if len(cache.layers) == backbone_layers and int(cache.get_seq_length()) > 0:
+    if cache.layers and int(cache.get_seq_length()) > 0:
         raise ValueError(
-            f"past_key_values holds {cache.get_seq_length()} tokens that were computed without the wings: expected an "
-            "empty cache, or one that this model has filled."
+            f"past_key_values holds {int(cache.get_seq_length())} tokens that were computed without the wings: "
+            "expected an empty cache, or one that this model has filled."
         )
-    cache.__class__ = winged_class(WingsCacheMixin, type(cache))
-    cache.num_backbone_layers = backbone_layers
-    if len(cache.layers) > backbone_layers:  # made again out of the layers of an extended cache
-        return
-    sliding = next((layer for layer in cache.layers if layer.is_sliding), None)
-    full = next((layer for layer in cache.layers if not layer.is_sliding), None)
+    sliding = next((layer for layer in cache.layers if getattr(layer, "is_sliding", False)), None)
+    full = next((layer for layer in cache.layers if not getattr(layer, "is_sliding", False)), None)
     if isinstance(full or sliding, StaticLayer):
         static_length = full.max_cache_len if full is not None else static_length
         if static_length is None:
@@ -78,24 +92,20 @@ def extend_cache(
                 "past_key_values is a static cache of sliding layers only, which does not tell how many tokens the "
                 "learners must keep: expected cache_implementation='static' in generate, or a dynamic cache."
             )
-    cache.layers.extend(_learner_layer(full, static_length) for _ in range(num_learner_layers))
-    notes = _plain_layer(static_length)
-    notes.saw_images = False
-    cache.layers.append(notes)
+    layers = [_learner_layer(full, static_length) for _ in range(num_learner_layers)]
+    layers.append(_plain_layer(static_length))
     if sliding is not None:
-        cache.layers.append(_sliding_layer(sliding))
+        layers.append(_sliding_layer(sliding))
+    cache.__class__ = winged_class(WingsCacheMixin, type(cache))
+    cache.wings = Cache(layers=layers, offloading=cache.offloading)
+    cache.wings_saw_images = False
 
 
 def new_cache(config: PreTrainedConfig, num_learner_layers: int) -> DynamicCache:
-    """An empty dynamic cache with room for the wings."""
+    """An empty dynamic cache for the language model that `config` describes, with room for the wings."""
     cache = DynamicCache(config=config)
-    extend_cache(cache, config, num_learner_layers)
+    extend_cache(cache, num_learner_layers)
     return cache
-
-
-def notes_index(config: PreTrainedConfig, num_learner_layers: int) -> int:
-    """Index of the layer that holds notes on all past positions."""
-    return config.num_hidden_layers + num_learner_layers
 
 
 def _learner_layer(like: CacheLayerMixin | None, static_length: int | None) -> CacheLayerMixin:
@@ -123,22 +133,22 @@ def _sliding_layer(like: CacheLayerMixin) -> CacheLayerMixin:
     return layer
 
 
-def past_classes(cache: Cache | None, index: int) -> torch.Tensor | None:
+def past_classes(cache: WingsCacheMixin | None, notes_layer: int) -> torch.Tensor | None:
     """Classes of all keys in the cache, long (b, t), `None` where it holds none."""
-    if cache is None or not cache.layers[index].is_initialized:
+    if cache is None or not cache.wings.layers[notes_layer].is_initialized:
         return None
-    return cache.layers[index].keys[:, 0, :, 0]
+    return cache.wings.layers[notes_layer].keys[:, 0, :, 0]
 
 
 def write_notes(
-    cache: Cache, index: int, classes: torch.Tensor, positions: torch.Tensor
-) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    cache: WingsCacheMixin, notes_layer: int, classes: torch.Tensor, positions: torch.Tensor
+) -> tuple[Notes, Notes]:
     """
     Notes the new positions and returns the notes on all keys that full and sliding layers return.
 
     Args:
         cache: an extended cache.
-        index: the notes layer.
+        notes_layer: index of the layer of notes, the number of layers with learners.
         classes: classes of the new keys (wings_router.py), long (b, s).
         positions: position ids of the new keys, long (b, s).
 
@@ -146,8 +156,8 @@ def write_notes(
         (classes, positions) for the keys of full layers, and for those of sliding ones, each (b, t).
     """
     new = [states[:, None, :, None] for states in (classes, positions)]  # (b, 1, s, 1)
-    kept = [
-        tuple(states[:, 0, :, 0] for states in cache.update(*new, layer_idx))
-        for layer_idx in range(index, len(cache.layers))
-    ]
+    kept = []
+    for index in range(notes_layer, len(cache.wings.layers)):
+        known_classes, known_positions = cache.wings.update(*new, index)
+        kept.append((known_classes[:, 0, :, 0], known_positions[:, 0, :, 0]))
     return kept[0], kept[-1]

@@ -8,9 +8,9 @@ WINGED_CLASSES: dict[tuple[type, type], type] = {}
 
 
 def winged_class(mixin: type, base: type) -> type:
-    """The one subclass of `base` with `mixin` in front, called `Wings` and the name of `base`."""
+    """The one subclass of `base` with `mixin` in front, called `Wings` and the name of `base`, which it knows."""
     if (mixin, base) not in WINGED_CLASSES:
-        members = {"__module__": base.__module__, "__reduce_ex__": _reduce_winged}
+        members = {"__module__": base.__module__, "__reduce_ex__": _reduce_winged, "backbone_class": base}
         WINGED_CLASSES[mixin, base] = type(f"Wings{base.__name__}", (mixin, base), members)
     return WINGED_CLASSES[mixin, base]
 

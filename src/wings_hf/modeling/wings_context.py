@@ -10,15 +10,13 @@ Shapes: `b` batch, `s` positions of this call, `t` keys, cached ones included.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from transformers.cache_utils import Cache
 
-from wings_hf.modeling.wings_cache import past_classes, write_notes
+from wings_hf.modeling.wings_cache import Notes, past_classes, write_notes
 from wings_hf.modeling.wings_rope import RopeSpec
 from wings_hf.modeling.wings_router import NO_KEY, TEXT_AFTER, TEXT_BEFORE, VISUAL
-
-Notes = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass
@@ -42,9 +40,9 @@ class WingsContext:
     present: torch.Tensor
     positions: torch.Tensor
     sees_images: bool
-    mask: object
+    mask: Any
     notes: tuple[Notes, Notes]
-    cache: Cache | None = None
+    cache: Any = None
     x: torch.Tensor | None = None
     residual_stream: Callable[[torch.Tensor], torch.Tensor] | None = None
     rope_tables: dict[RopeSpec, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
@@ -66,8 +64,9 @@ def build_context(
     positions: torch.Tensor,
     samples: torch.Tensor | None,
     sees_images: bool,
-    mask: object,
-    cache: Cache | None,
+    mask: Any,
+    custom_mask: torch.Tensor | None,
+    cache: Any,
     notes_layer: int,
 ) -> WingsContext:
     """
@@ -80,6 +79,7 @@ def build_context(
         samples: index of the packed sample that each position belongs to, long (b, s); `None` where rows hold one.
         sees_images: see `WingsContext`.
         mask: causal mask of the learners for the attention backend.
+        custom_mask: the same where the user gave it, (b, 1, s, t): it may be other than causal.
         cache: an extended cache or `None`.
         notes_layer: index of its layer of notes.
     """
@@ -95,6 +95,8 @@ def build_context(
     text_class = torch.where(has_visual, TEXT_AFTER, TEXT_BEFORE)
     classes = torch.where(visual, VISUAL, torch.where(textual, text_class, NO_KEY))
     notes = ((classes, positions),) * 2 if cache is None else write_notes(cache, notes_layer, classes, positions)
+    if custom_mask is not None:
+        has_visual, has_text = _visible(custom_mask, notes[0][0])
     return WingsContext(
         visual=visual,
         textual=textual,
@@ -105,6 +107,13 @@ def build_context(
         notes=notes,
         cache=cache,
     )
+
+
+def _visible(mask: torch.Tensor, classes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Whether each row of a mask (b, 1, s, t) lets a visual, a textual key of `classes` (b, t) through, bool (b, s)."""
+    allowed = mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] > torch.finfo(mask.dtype).min / 2
+    classes = classes[:, None, : allowed.shape[-1]]
+    return (allowed & (classes == VISUAL)).any(-1), (allowed & (classes > VISUAL)).any(-1)
 
 
 def _sample_starts(samples: torch.Tensor) -> torch.Tensor:

@@ -48,8 +48,7 @@ class WingsGenerationMixin:
         return cache
 
     def _extend_cache(self, cache: Cache, static_length: int | None = None) -> None:
-        config = self.config  # type: ignore[attr-defined]
-        extend_cache(cache, config.text_config, len(config.winged_layers), static_length)
+        extend_cache(cache, len(self.config.winged_layers), static_length)  # type: ignore[attr-defined]
 
     def prepare_inputs_for_generation(
         self,
@@ -78,7 +77,7 @@ class WingsGenerationMixin:
                 config=config.text_config,
                 inputs_embeds=torch.empty((batch, length, 0), dtype=self.dtype, device=tokens.device),  # type: ignore
                 attention_mask=attention_mask,
-                past_key_values=past_key_values,
+                past_key_values=past_key_values.wings,  # type: ignore[attr-defined]
             )
             if attention_mask is not None and attention_mask.ndim == 2 and prepared is not attention_mask:
                 inputs["padding_mask"] = attention_mask[:, -length:].contiguous()

@@ -70,7 +70,7 @@ class CausalHead:
 
 
 class _HeadSelf:
-    """`self` for a family's `forward`: its own settings, the head's modules from `wings`, and a decoder that is done."""
+    """`self` for a family's `forward`: its settings, the head's modules of `wings`, and a decoder that is done."""
 
     def __init__(self, head: CausalHead, wings: nn.Module, outputs: ModelOutput):
         self._head, self._wings, self._outputs = head, wings, outputs

@@ -7,11 +7,13 @@ Shapes: `i` images, `t` tokens per image, `f` feature width, `d` hidden size of 
 """
 
 import inspect
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import MODEL_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
+from transformers.modeling_outputs import BaseModelOutputWithPooling, ModelOutput
 
 from wings_hf.configuration.wings_image_tokens import count_image_tokens
 
@@ -47,22 +49,34 @@ def build_vision_tower(config: PreTrainedConfig) -> PreTrainedModel:
     return AutoModel.from_config(config, **tower_arguments(config))
 
 
-def tower_features(tower: PreTrainedModel, pixel_values: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:
+def tower_outputs(
+    tower: PreTrainedModel, pixel_values: torch.Tensor, config: PreTrainedConfig, **kwargs: Any
+) -> BaseModelOutputWithPooling:
     """
-    The tower's chosen features as a sequence, (i, t, f).
+    The tower's outputs, with its chosen features as a sequence (i, t, f) in `last_hidden_state`.
+
+    Args:
+        tower: the vision tower.
+        pixel_values: (i, channels, height, width).
+        config: a `WingsConfig`.
+        kwargs: what else the tower takes, such as `output_hidden_states`.
 
     Raises:
         ValueError: if the tower gives another number of tokens than `count_image_tokens` says.
     """
-    pixel_values = pixel_values.to(dtype=tower.dtype, device=tower.device)
-    layers = config.vision_feature_layer
-    layers = [layers] if isinstance(layers, int) else layers
+    if pixel_values.ndim != 4:
+        raise ValueError(
+            f"pixel_values of shape {tuple(pixel_values.shape)}: expected (images, channels, height, width)."
+        )
+    wanted = kwargs.pop("output_hidden_states", None)
+    wanted = tower.config.output_hidden_states if wanted is None else wanted
     convolutional = not hasattr(config.vision_config, "num_hidden_layers")
-    outputs = tower(pixel_values, output_hidden_states=not convolutional, return_dict=True)
-    if convolutional:
-        features = outputs.last_hidden_state.flatten(2).transpose(1, 2)  # (i, f, rows, columns) -> (i, t, f)
-    else:
-        features = torch.cat([outputs.hidden_states[layer] for layer in layers], dim=-1)
+    outputs = tower(
+        pixel_values.to(dtype=tower.dtype, device=tower.device),
+        output_hidden_states=wanted or not convolutional,
+        **{**kwargs, "return_dict": True},
+    )
+    features = _feature_map(outputs.last_hidden_state) if convolutional else _hidden_states(outputs, config)
     if config.vision_feature_select_strategy == "default":
         features = features[:, config.num_prefix_tokens :]
     expected = count_image_tokens(*pixel_values.shape[-2:], **config.image_token_geometry())
@@ -72,4 +86,19 @@ def tower_features(tower: PreTrainedModel, pixel_values: torch.Tensor, config: P
             f"{tuple(pixel_values.shape[-2:])} pixels, expected {expected}: set num_prefix_tokens (now "
             f"{config.num_prefix_tokens}) to what it puts before the patches."
         )
-    return features
+    return BaseModelOutputWithPooling(
+        last_hidden_state=features,
+        hidden_states=outputs.hidden_states if wanted else None,
+        attentions=getattr(outputs, "attentions", None),
+    )
+
+
+def _feature_map(features: torch.Tensor) -> torch.Tensor:
+    """(i, f, rows, columns) -> (i, t, f)."""
+    return features.flatten(2).transpose(1, 2)
+
+
+def _hidden_states(outputs: ModelOutput, config: PreTrainedConfig) -> torch.Tensor:
+    layers = config.vision_feature_layer
+    layers = [layers] if isinstance(layers, int) else layers
+    return torch.cat([outputs.hidden_states[layer] for layer in layers], dim=-1)
