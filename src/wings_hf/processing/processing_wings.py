@@ -12,16 +12,23 @@ Outputs (b samples of s tokens, n images in reading order over the batch):
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Any, Literal, NamedTuple, Unpack
+from typing import Any, Literal, Unpack
 
 import numpy as np
 from PIL import Image
 from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_utils import ImageInput
-from transformers.processing_utils import ImagesKwargs, MultiModalData, ProcessingKwargs, ProcessorMixin
+from transformers.processing_utils import MultiModalData, ProcessorMixin
 from transformers.tokenization_utils_base import TextInput
 
 from wings_hf.configuration.wings_image_tokens import IMAGE_TOKEN, count_image_tokens, ensure_image_token
+from wings_hf.processing.wings_call_arguments import (
+    Call,
+    WingsProcessorKwargs,
+    as_texts,
+    call_argument_names,
+    without_max_length,
+)
 from wings_hf.processing.wings_chat import ChatRenderer, check_marks, fit_conversations, read_conversations
 from wings_hf.processing.wings_chat_template import chat_template_for
 from wings_hf.processing.wings_conversations import Conversation, split_batch
@@ -43,40 +50,6 @@ from wings_hf.processing.wings_tensors import stack_pixels, to_tensors
 Spans = Sequence[tuple[int, int]]
 
 
-class WingsImagesKwargs(ImagesKwargs, total=False):
-    """Image arguments of a call: those of the image processor, and how images are read.
-
-    allow_urls (`bool`, defaults to the processor's `allow_urls`, `False`):
-        Fetch http(s) URLs. Without it they raise.
-    animated (`"error"` or `"first_frame"`, defaults to the processor's `animated`, `"error"`):
-        What to do with an image of several frames or pages.
-    max_image_pixels (`int`, *optional*, defaults to the processor's `max_image_pixels`, Pillow's own limit):
-        Largest width x height of an image, checked before it is decoded.
-    """
-
-    allow_urls: bool | None
-    animated: Literal["error", "first_frame"] | None
-    max_image_pixels: int | None
-
-
-class WingsProcessorKwargs(ProcessingKwargs, total=False):
-    """Arguments of a call to `WingsProcessor`."""
-
-    images_kwargs: WingsImagesKwargs  # type: ignore[misc]
-    _defaults = {}  # type: ignore[misc]
-
-
-class _Call(NamedTuple):
-    """The arguments of one call, sorted."""
-
-    text: dict[str, Any]
-    images: dict[str, Any]
-    options: ImageOptions
-    return_tensors: str | None
-    type_ids: bool
-    replacement_offsets: bool
-
-
 class WingsProcessor(ProcessorMixin):
     r"""An image processor and a tokenizer in one, with the chat template of the language model.
 
@@ -88,8 +61,8 @@ class WingsProcessor(ProcessorMixin):
         vision_feature_select_strategy: `"default"` drops the tower's prefix tokens, `"full"` keeps them.
         chat_template: used as it is. None takes the tokenizer's own, extended for images and generation masks
             (see `wings_chat_template`), or a default where the tokenizer has none.
-        image_token: the placeholder in texts and the token an image becomes. A tokenizer that names an image
-            token of its own (`tokenizer.image_token`) overrides the default.
+        image_token: the placeholder in texts and the token an image becomes. Where the tokenizer does not know
+            the default and names another image token (`tokenizer.image_token`), that one is taken.
         num_additional_image_tokens: prefix tokens of the tower (class token, registers).
         feature_map_rounding: `"floor"` for patches, `"ceil"` for convolutional towers that round up.
 
@@ -117,8 +90,8 @@ class WingsProcessor(ProcessorMixin):
         self.vision_feature_select_strategy = vision_feature_select_strategy
         self.num_additional_image_tokens = num_additional_image_tokens
         self.feature_map_rounding = feature_map_rounding
-        if image_token == IMAGE_TOKEN:
-            image_token = getattr(tokenizer, "image_token", None) or image_token
+        if image_token == IMAGE_TOKEN and IMAGE_TOKEN not in tokenizer.get_vocab():
+            image_token = getattr(tokenizer, "image_token", None) or IMAGE_TOKEN
         self.image_token = image_token
         self.image_token_id = ensure_image_token(tokenizer, image_token)
         if chat_template is None:
@@ -133,6 +106,10 @@ class WingsProcessor(ProcessorMixin):
             ValueError: the tokenizer's image token has another id than `config.image_token_id`.
         """
         geometry = config.image_token_geometry()
+        known = tokenizer.get_added_vocab().items()
+        named = next((token for token, token_id in known if token_id == config.image_token_id), None)
+        if named is not None:
+            kwargs.setdefault("image_token", named)
         kwargs.setdefault("patch_size", geometry["patch_size"])
         kwargs.setdefault("num_additional_image_tokens", geometry.get("num_prefix_tokens", 0))
         kwargs.setdefault("vision_feature_select_strategy", geometry.get("select_strategy", "default"))
@@ -181,7 +158,7 @@ class WingsProcessor(ProcessorMixin):
         if images is None and text is None:
             raise ValueError("WingsProcessor needs text=, images= or both.")
         call = self._sort_arguments(kwargs)
-        texts = _as_texts(text)
+        texts = as_texts(text)
         pattern = placeholder_pattern(self.image_token)
         if texts is None:
             samples = [flat_images(row or []) for row in images] if is_nested(images) else [flat_images(images)]
@@ -206,7 +183,7 @@ class WingsProcessor(ProcessorMixin):
             data["pixel_values"] = stack_pixels(pixels, call.return_tensors)
         return BatchFeature(data)
 
-    def _sort_arguments(self, kwargs: dict[str, Any]) -> _Call:
+    def _sort_arguments(self, kwargs: dict[str, Any]) -> Call:
         given = {name: dict(value) if isinstance(value, dict) else value for name, value in kwargs.items()}
         for name in ("videos", "audio", "audios"):
             if given.pop(name, None) is not None:
@@ -220,7 +197,7 @@ class WingsProcessor(ProcessorMixin):
         type_ids = text.pop("return_mm_token_type_ids", None)
         offsets = text.pop("return_text_replacement_offsets", None) or merged.get("return_text_replacement_offsets")
         tensors = text.pop("return_tensors", None), images.pop("return_tensors", None)
-        return _Call(
+        return Call(
             text=text,
             images=images,
             options=self._pop_image_options(images),
@@ -243,7 +220,7 @@ class WingsProcessor(ProcessorMixin):
             allow_float=getattr(self.image_processor, "do_rescale", True) if rescales is None else rescales,
         )
 
-    def _tokenize(self, expanded: list[Expanded], call: _Call, spans: Sequence[Spans] | None) -> dict[str, list[Any]]:
+    def _tokenize(self, expanded: list[Expanded], call: Call, spans: Sequence[Spans] | None) -> dict[str, list[Any]]:
         encoded = dict(self.tokenizer([sample.text for sample in expanded], **call.text))
         images = [np.asarray(row, dtype=np.int64) == self.image_token_id for row in encoded["input_ids"]]
         max_length = call.text.get("max_length") or self.tokenizer.model_max_length
@@ -362,6 +339,7 @@ class WingsProcessor(ProcessorMixin):
             if not tokenize:
                 raise ValueError("overlong= counts tokens and needs tokenize=True.")
             conversations = self._fit(conversations, renderer, call_kwargs, overlong)
+            call_kwargs = without_max_length(call_kwargs)
         prompts, spans = renderer.render(conversations)
         if not tokenize:
             return prompts if is_batch else prompts[0]
@@ -404,9 +382,7 @@ class WingsProcessor(ProcessorMixin):
         self, processor_kwargs: dict[str, Any] | None, kwargs: dict[str, Any], return_tensors: Any
     ) -> dict[str, Any]:
         """Those of a chat call's arguments that are for `__call__`."""
-        names = set(getattr(getattr(self.image_processor, "valid_kwargs", None), "__annotations__", {}))
-        for name, group in WingsProcessorKwargs.__annotations__.items():
-            names |= {name, *getattr(group, "__annotations__", {})}
+        names = call_argument_names(self.image_processor)
         call_kwargs = dict(processor_kwargs or {})
         call_kwargs.update({name: value for name, value in kwargs.items() if name in names})
         if return_tensors != "auto":
@@ -445,16 +421,3 @@ class WingsProcessor(ProcessorMixin):
             return tokens - placeholders + sum(counts[id(image)] for image in chat.all_images)
 
         return fit_conversations(conversations, count_tokens, max_length, overlong)
-
-
-def _as_texts(text: Any) -> list[str] | None:
-    """A list of texts; None stays None."""
-    if text is None:
-        return None
-    texts = [text] if isinstance(text, str) else list(text) if isinstance(text, list | tuple) else None
-    if not texts:
-        raise ValueError(f"text must be a string or a list of at least one string, got {text!r}.")
-    for index, sample in enumerate(texts):
-        if not isinstance(sample, str):
-            raise ValueError(f"text must be a string or a list of strings, entry {index} is {type(sample).__name__}.")
-    return texts

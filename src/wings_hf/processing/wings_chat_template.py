@@ -25,6 +25,7 @@ GENERATION_MARKER = re.compile(r"{%[-+]?\s*generation\s*[-+]?%}")
 
 # Private-use characters, other than those transformers uses to mark control tokens (U+F0000, U+F0001).
 START, END = "\U000f57a0", "\U000f57a1"
+_START, _END = f"'{START}'", f"'{END}'"  # as Jinja literals
 
 # What the probes say; unlikely in any template, and without characters that a template might escape.
 _PROBES = ("wingsprobeone", "wingsprobetwo", "wingsprobethree", "wingsprobefour")
@@ -38,7 +39,7 @@ DEFAULT_CHAT_TEMPLATE = """\
     {%- for item in content -%}
       {%- if item is string -%}{{- item -}}
       {%- elif item['type'] == 'text' -%}{{- item['text'] -}}
-      {%- elif item['type'] in ['image', 'image_url'] -%}{{- %(image_token)s -}}
+      {%- elif item['type'] in ['image', 'image_url'] -%}{{- <<image_token>> -}}
       {%- else -%}{{- raise_exception('content items of this type are not supported: ' ~ item['type']) -}}
       {%- endif -%}
     {%- endfor -%}
@@ -63,75 +64,75 @@ DEFAULT_CHAT_TEMPLATE = """\
 # `wings.messages` is what the template reads; `wings.marked` the same with marks in the assistant's messages.
 _PRELUDE = """\
 {#- Added by wings_hf: lists of texts and images become what the template below takes. -#}
-{%%- set wings = namespace(messages=[], marked=[], spans=0, ok=true, text='', items=[], mark=false) -%%}
-{%%- for message in messages -%%}
-  {%%- set wings.mark = message['role'] in ['assistant', 'model'] -%%}
-  {%%- set content = message['content'] -%%}
-  {%%- set is_list = content is defined and content is sequence and content is not string -%%}
-  {%%- if wings.mark and (content is not defined or content is none or message['tool_calls'] or
-      message['function_call'] or message['reasoning_content'] or message['reasoning'] or message['thinking']) -%%}
-    {%%- set wings.ok = false -%%}
-  {%%- endif -%%}
-%(rewrite)s
-{%%- endfor -%%}
+{%- set wings = namespace(messages=[], marked=[], spans=0, ok=true, text='', items=[], mark=false) -%}
+{%- for message in messages -%}
+  {%- set wings.mark = message['role'] in ['assistant', 'model'] -%}
+  {%- set content = message['content'] -%}
+  {%- set is_list = content is defined and content is sequence and content is not string -%}
+  {%- if wings.mark and (content is not defined or content is none or message['tool_calls'] or
+      message['function_call'] or message['reasoning_content'] or message['reasoning'] or message['thinking']) -%}
+    {%- set wings.ok = false -%}
+  {%- endif -%}
+<<rewrite>>
+{%- endfor -%}
 """
 
-_MARK = """{%%- set core = %(text)s.strip() -%%}
-      {%%- set wings.text = %(text)s[:%(text)s|length - %(text)s.lstrip()|length]
-          ~ %(start)s ~ core ~ %(end)s ~ (%(text)s[%(text)s.rstrip()|length:] if core else '') -%%}
-      {%%- set wings.spans = wings.spans + 1 -%%}"""
+_MARK = """{%- set core = plain.strip() -%}
+      {%- set wings.text = plain[:plain|length - plain.lstrip()|length]
+          ~ <<start>> ~ core ~ <<end>> ~ (plain[plain.rstrip()|length:] if core else '') -%}
+      {%- set wings.spans = wings.spans + 1 -%}"""
 
 _REWRITE_FLAT = """\
-  {%%- if content is string or is_list -%%}
-    {%%- set wings.text = content if content is string else '' -%%}
-    {%%- for item in (content if is_list else []) -%%}
-      {%%- if item is string -%%}
-        {%%- set wings.text = wings.text ~ item -%%}
-      {%%- elif item['type'] == 'text' -%%}
-        {%%- set wings.text = wings.text ~ item['text'] -%%}
-      {%%- elif item['type'] in ['image', 'image_url'] -%%}
-        {%%- set wings.text = wings.text ~ %(image_token)s -%%}
-      {%%- else -%%}
+  {%- if content is string or is_list -%}
+    {%- set wings.text = content if content is string else '' -%}
+    {%- for item in (content if is_list else []) -%}
+      {%- if item is string -%}
+        {%- set wings.text = wings.text ~ item -%}
+      {%- elif item['type'] == 'text' -%}
+        {%- set wings.text = wings.text ~ item['text'] -%}
+      {%- elif item['type'] in ['image', 'image_url'] -%}
+        {%- set wings.text = wings.text ~ <<image_token>> -%}
+      {%- else -%}
         {{- raise_exception('content items of this type are not supported: ' ~ item['type']) -}}
-      {%%- endif -%%}
-    {%%- endfor -%%}
-    {%%- set plain = wings.text -%%}
-    {%%- set wings.messages = wings.messages + [dict(message, content=%(plain)s)] -%%}
-    {%%- if wings.mark -%%}
-      %(mark)s
-    {%%- endif -%%}
-    {%%- set wings.marked = wings.marked + [dict(message, content=%(marked)s)] -%%}
-  {%%- else -%%}
-    {%%- set wings.messages = wings.messages + [message] -%%}
-    {%%- set wings.marked = wings.marked + [message] -%%}
-  {%%- endif -%%}"""
+      {%- endif -%}
+    {%- endfor -%}
+    {%- set plain = wings.text -%}
+    {%- set wings.messages = wings.messages + [dict(message, content=<<plain>>)] -%}
+    {%- if wings.mark -%}
+      <<mark>>
+    {%- endif -%}
+    {%- set wings.marked = wings.marked + [dict(message, content=<<marked>>)] -%}
+  {%- else -%}
+    {%- set wings.messages = wings.messages + [message] -%}
+    {%- set wings.marked = wings.marked + [message] -%}
+  {%- endif -%}"""
 
 _REWRITE_NATIVE = """\
-  {%%- set listed = [{'type': 'text', 'text': content}] if content is string and %(list_only)s else content -%%}
-  {%%- set changed = dict(message, content=listed) if content is defined else message -%%}
-  {%%- set wings.messages = wings.messages + [changed] -%%}
-  {%%- if not wings.mark or content is not defined or content is none -%%}
-    {%%- set wings.marked = wings.marked + [changed] -%%}
-  {%%- elif listed is string -%%}
-    {%%- set plain = listed -%%}
-      %(mark)s
-    {%%- set wings.marked = wings.marked + [dict(message, content=wings.text)] -%%}
-  {%%- else -%%}
-    {%%- set wings.items = [] -%%}
-    {%%- for item in listed -%%}
-      {%%- if item is mapping and item['type'] == 'text' -%%}
-        {%%- set plain = item['text'] -%%}
-      %(mark)s
-        {%%- set wings.items = wings.items + [dict(item, text=wings.text)] -%%}
-      {%%- else -%%}
-        {%%- set wings.items = wings.items + [item] -%%}
-      {%%- endif -%%}
-    {%%- endfor -%%}
-    {%%- set wings.marked = wings.marked + [dict(message, content=wings.items)] -%%}
-  {%%- endif -%%}"""
+  {%- set listed = [{'type': 'text', 'text': content}] if content is string and <<list_only>> else content -%}
+  {%- set changed = dict(message, content=listed) if content is defined else message -%}
+  {%- set wings.messages = wings.messages + [changed] -%}
+  {%- if not wings.mark or content is not defined or content is none -%}
+    {%- set wings.marked = wings.marked + [changed] -%}
+  {%- elif listed is string -%}
+    {%- set plain = listed -%}
+      <<mark>>
+    {%- set wings.marked = wings.marked + [dict(message, content=wings.text)] -%}
+  {%- else -%}
+    {%- set wings.items = [] -%}
+    {%- for item in listed -%}
+      {%- if item is mapping and item['type'] == 'text' -%}
+        {%- set plain = item['text'] -%}
+      <<mark>>
+        {%- set wings.items = wings.items + [dict(item, text=wings.text)] -%}
+      {%- else -%}
+        {%- set wings.items = wings.items + [item] -%}
+      {%- endif -%}
+    {%- endfor -%}
+    {%- set wings.marked = wings.marked + [dict(message, content=wings.items)] -%}
+  {%- endif -%}"""
 
 # For a template with markers of its own: it stays at the top level, where the markers can be followed.
-_UNMARKED_END = "{%- set messages = wings.messages %}\n"
+_TOP_LEVEL_END = "{%- set messages = wings.messages %}\n"
 
 _MACRO_START = """\
 {#- The language model's own template: -#}
@@ -139,33 +140,33 @@ _MACRO_START = """\
 """
 
 _MACRO_END = """\
-{{- '' }}{%% endmacro -%%}
+{{ '' }}{% endmacro -%}
 {#- Added by wings_hf: generation markers, where they can be placed without changing the text. -#}
-{%%- set plain = wings_language_model(wings.messages) -%%}
-{%%- set pieces = [] -%%}
-{%%- if wings.ok and wings.spans -%%}
-  {%%- set marked = wings_language_model(wings.marked) -%%}
-  {%%- set pieces = marked.split(%(start)s) -%%}
-  {%%- set wings.ok = pieces|length == wings.spans + 1
-      and marked.replace(%(start)s, '').replace(%(end)s, '') == plain -%%}
-  {%%- for piece in pieces -%%}
-    {%%- if piece.count(%(end)s) != (0 if loop.first else 1) -%%}{%%- set wings.ok = false -%%}{%%- endif -%%}
-  {%%- endfor -%%}
-{%%- endif -%%}
-{%%- if pieces and wings.ok -%%}
+{%- set plain = wings_language_model(wings.messages) -%}
+{%- set pieces = [] -%}
+{%- if wings.ok and wings.spans -%}
+  {%- set marked = wings_language_model(wings.marked) -%}
+  {%- set pieces = marked.split(<<start>>) -%}
+  {%- set wings.ok = pieces|length == wings.spans + 1
+      and marked.replace(<<start>>, '').replace(<<end>>, '') == plain -%}
+  {%- for piece in pieces -%}
+    {%- if piece.count(<<end>>) != (0 if loop.first else 1) -%}{%- set wings.ok = false -%}{%- endif -%}
+  {%- endfor -%}
+{%- endif -%}
+{%- if pieces and wings.ok -%}
   {{- pieces[0] -}}
-  {%%- for piece in pieces[1:] -%%}
-    {%%- set said = piece.split(%(end)s)[0] -%%}
-    {%%- set rest = piece.split(%(end)s)[1] -%%}
-    {%%- set gap = rest|length - rest.lstrip()|length -%%}
-    {%%- set ends = %(closing)s and rest.lstrip().startswith(%(closing)s) -%%}
-    {%%- set length = gap + %(closing)s|length if ends else 0 -%%}
-    {%%- generation -%%}{{- said ~ rest[:length] -}}{%%- endgeneration -%%}
+  {%- for piece in pieces[1:] -%}
+    {%- set said = piece.split(<<end>>)[0] -%}
+    {%- set rest = piece.split(<<end>>)[1] -%}
+    {%- set gap = rest|length - rest.lstrip()|length -%}
+    {%- set ends = <<closing>> and rest.lstrip().startswith(<<closing>>) -%}
+    {%- set length = gap + <<closing>>|length if ends else 0 -%}
+    {%- generation -%}{{- said ~ rest[:length] -}}{%- endgeneration -%}
     {{- rest[length:] -}}
-  {%%- endfor -%%}
-{%%- else -%%}
+  {%- endfor -%}
+{%- else -%}
   {{- plain -}}
-{%%- endif -%%}
+{%- endif -%}
 """
 
 
@@ -181,7 +182,7 @@ def chat_template_for(tokenizer: Any, image_token: str) -> str | dict[str, str]:
     """
     own = getattr(tokenizer, "chat_template", None)
     if not own:
-        return DEFAULT_CHAT_TEMPLATE % {"image_token": jinja_string(image_token)}
+        return _fill(DEFAULT_CHAT_TEMPLATE, image_token=jinja_string(image_token))
     if isinstance(own, dict):
         return {name: extend_chat_template(text, tokenizer, image_token) for name, text in own.items()}
     return extend_chat_template(own, tokenizer, image_token)
@@ -196,30 +197,33 @@ def extend_chat_template(template: str, tokenizer: Any, image_token: str) -> str
         return template
     prelude = _prelude(mode, list_only, image_token)
     if marked:
-        return prelude + _UNMARKED_END + template
+        return prelude + _TOP_LEVEL_END + template
     closing = _closing(template, variables, mode, list_only, tuple(tokenizer.get_added_vocab()))
-    ending = _MACRO_END % {
-        "start": jinja_string(START),
-        "end": jinja_string(END),
-        "closing": jinja_string(closing.strip()),
-    }
+    ending = _fill(_MACRO_END, start=_START, end=_END, closing=jinja_string(closing.strip()))
     body = template[:-1] if template.endswith("\n") else template  # Jinja drops one newline at the end of a file
-    return prelude + _MACRO_START + body + ending.replace("{{- '' }}", "{{ '' }}", 1)
+    return prelude + _MACRO_START + body + ending
 
 
 def _prelude(mode: Mode, list_only: bool, image_token: str) -> str:
-    mark = _MARK % {"text": "plain", "start": jinja_string(START), "end": jinja_string(END)}
+    mark = _fill(_MARK, start=_START, end=_END)
     if mode == "native":
-        rewrite = _REWRITE_NATIVE % {"mark": mark, "list_only": "true" if list_only else "false"}
-    else:
-        content = "%s" if mode == "string" else "[{'type': 'text', 'text': %s}]"
-        rewrite = _REWRITE_FLAT % {
-            "mark": mark,
-            "image_token": jinja_string(image_token),
-            "plain": content % "plain",
-            "marked": content % "wings.text",
-        }
-    return _PRELUDE % {"rewrite": rewrite}
+        return _fill(_PRELUDE, rewrite=_fill(_REWRITE_NATIVE, mark=mark, list_only="true" if list_only else "false"))
+    content = "[{'type': 'text', 'text': %s}]" if mode == "list" else "%s"
+    rewrite = _fill(
+        _REWRITE_FLAT,
+        mark=mark,
+        image_token=jinja_string(image_token),
+        plain=content % "plain",
+        marked=content % "wings.text",
+    )
+    return _fill(_PRELUDE, rewrite=rewrite)
+
+
+def _fill(fragment: str, **values: str) -> str:
+    """`fragment` with each `<<name>>` replaced."""
+    for name, value in values.items():
+        fragment = fragment.replace(f"<<{name}>>", value)
+    return fragment
 
 
 def jinja_string(text: str) -> str:

@@ -1,0 +1,88 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""The arguments of a call to the processor: their types, and which belong to whom."""
+
+from typing import Any, Literal, NamedTuple
+
+from transformers.processing_utils import ImagesKwargs, ProcessingKwargs
+
+from wings_hf.processing.wings_image_sources import ImageOptions
+
+
+class WingsImagesKwargs(ImagesKwargs, total=False):
+    """Image arguments of a call: those of the image processor, and how images are read.
+
+    allow_urls (`bool`, defaults to the processor's `allow_urls`, `False`):
+        Fetch http(s) URLs. Without it they raise.
+    animated (`"error"` or `"first_frame"`, defaults to the processor's `animated`, `"error"`):
+        What to do with an image of several frames or pages.
+    max_image_pixels (`int`, *optional*, defaults to the processor's `max_image_pixels`, Pillow's own limit):
+        Largest width x height of an image, checked before it is decoded.
+    """
+
+    allow_urls: bool | None
+    animated: Literal["error", "first_frame"] | None
+    max_image_pixels: int | None
+
+
+class WingsProcessorKwargs(ProcessingKwargs, total=False):
+    """Arguments of a call to `WingsProcessor`."""
+
+    images_kwargs: WingsImagesKwargs  # type: ignore[misc]
+    _defaults = {}  # type: ignore[misc]
+
+
+class Call(NamedTuple):
+    """The arguments of one call, sorted.
+
+    Attributes:
+        text: for the tokenizer.
+        images: for the image processor.
+        options: how images are read.
+        return_tensors: None, `"pt"` or `"np"`.
+        type_ids: whether to return `mm_token_type_ids`.
+        replacement_offsets: whether to return `text_replacement_offsets`.
+    """
+
+    text: dict[str, Any]
+    images: dict[str, Any]
+    options: ImageOptions
+    return_tensors: str | None
+    type_ids: bool
+    replacement_offsets: bool
+
+
+def call_argument_names(image_processor: Any) -> set[str]:
+    """Names of all arguments of a call, flat and grouped."""
+    names = set(getattr(getattr(image_processor, "valid_kwargs", None), "__annotations__", {}))
+    for name, group in WingsProcessorKwargs.__annotations__.items():
+        names |= {name, *getattr(group, "__annotations__", {})}
+    return names
+
+
+def without_max_length(call_kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call on texts known to fit: `max_length` stays for padding only, else tokenizers warn."""
+    text_kwargs = dict(call_kwargs.get("text_kwargs", {}))
+    if "max_length" in (call_kwargs.get("padding"), text_kwargs.get("padding")):
+        return call_kwargs
+    kept = {name: value for name, value in call_kwargs.items() if name != "max_length"}
+    if text_kwargs.pop("max_length", None):
+        kept["text_kwargs"] = text_kwargs
+    return kept
+
+
+def as_texts(text: Any) -> list[str] | None:
+    """A list of texts; None stays None.
+
+    Raises:
+        ValueError: something else than a string or a list of strings.
+    """
+    if text is None:
+        return None
+    texts = [text] if isinstance(text, str) else list(text) if isinstance(text, list | tuple) else None
+    if not texts:
+        raise ValueError(f"text must be a string or a list of at least one string, got {text!r}.")
+    for index, sample in enumerate(texts):
+        if not isinstance(sample, str):
+            raise ValueError(f"text must be a string or a list of strings, entry {index} is {type(sample).__name__}.")
+    return texts
