@@ -97,6 +97,26 @@ OTHER_IMAGES = (  # writes a placeholder that is not ours
     "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
+MACROS = """{%- macro framed() -%}{{ caller('c') }}{%- endmacro -%}
+{%- set style = 'S' %}
+{%- macro repeat(x, depth) -%}
+  {%- if depth > 0 %}{{- x + style + repeat(x, depth - 1) }}{% else %}{{- later }}{% endif -%}
+{%- endmacro -%}
+{%- set later = 'L' %}
+{%- macro head(role) -%}{{- repeat('<' ~ role ~ '>', 2) ~ (flavour if flavour is defined else '') -}}{%- endmacro -%}
+{%- set ns = namespace(found=false, index=messages|length) %}
+{%- for message in messages[::-1] %}
+  {%- if not ns.found and message.role == "user" %}
+    {%- set ns.found = true %}{%- set ns.index = messages|length - loop.index %}
+  {%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+  {%- if loop.index0 == 9 %}{% break %}{% endif %}
+  {{- head(message.role) ~ ('after' if loop.index0 > ns.index else '') ~ message.content ~ '<|eot|>' }}
+  {%- call(x) framed() %}{{ x }}{% endcall %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- 'assistant' }}{% endif %}"""  # macros in macros, namespaces, loop controls
+
 SPECIAL = (
     "<|im_start|>",
     "<|im_end|>",
@@ -124,6 +144,7 @@ TEMPLATES = {
     "marked": (MARKED, "<|im_end|>"),
     "role_tokens": (ROLE_TOKENS, ""),
     "thinking": (THINKING, "<|im_end|>"),
+    "macros": (MACROS, "<|eot|>"),
     "other_images": (OTHER_IMAGES, "<|im_end|>"),
 }
 TAKES_LISTS_ONLY = ("lists_only", "native_lists")

@@ -161,7 +161,7 @@ class WingsProcessor(ProcessorMixin):
         texts = as_texts(text)
         pattern = placeholder_pattern(self.image_token)
         if texts is None:
-            samples = [flat_images(row or []) for row in images] if is_nested(images) else [flat_images(images)]
+            samples = [flat_images(row) for row in images] if is_nested(images) else [flat_images(images)]
         else:
             counts = [sum(1 for _ in pattern.finditer(sample)) for sample in texts]
             samples = allot_images(images, counts, self.image_token)

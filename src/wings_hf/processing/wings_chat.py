@@ -111,9 +111,9 @@ def read_conversations(
     if nested and len(images) != len(chats):
         raise ValueError(f"Got {len(images)} lists of images for {len(chats)} conversations.")
     if nested:
-        spare: list[Iterator[Any]] = [iter(flat_images(row or [])) for row in images]
+        spare: list[Iterator[Any]] = [iter(flat_images(row)) for row in images]
     else:
-        spare = [iter([] if images is None else flat_images(images))] * len(chats)  # one iterator, shared
+        spare = [iter(flat_images(images))] * len(chats)  # one iterator, shared
     read = [
         read_conversation(chat, index, rest, pattern)
         for index, (chat, rest) in enumerate(zip(chats, spare, strict=True))

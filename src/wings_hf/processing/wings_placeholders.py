@@ -39,20 +39,24 @@ def is_nested(images: Any) -> bool:
 
 
 def flat_images(images: Any) -> list[Any]:
-    """`images` as a list: of one image, of a batch in an array of four axes, or of a list.
+    """`images` as a list: of one image, of a batch in an array of four axes, or of a list of these.
 
     Raises:
-        ValueError: neither of these.
+        ValueError: something else.
     """
-    if isinstance(images, np.ndarray | torch.Tensor) and images.ndim == 4:
-        return list(images)
+    if images is None:
+        return []
     if isinstance(images, list | tuple):
         return [image for entry in images for image in _entry(entry)]
     return _entry(images)
 
 
+def _is_batch(entry: Any) -> bool:
+    return isinstance(entry, np.ndarray | torch.Tensor) and entry.ndim == 4
+
+
 def _entry(entry: Any) -> list[Any]:
-    if isinstance(entry, np.ndarray | torch.Tensor) and entry.ndim == 4:
+    if _is_batch(entry):
         return list(entry)
     if not is_image_source(entry):
         shape = f" of shape {tuple(entry.shape)}" if hasattr(entry, "shape") else ""
@@ -95,12 +99,12 @@ def allot_images(images: Any, placeholders: Sequence[int], image_token: str) -> 
 
 def _allot_nested(images: Sequence[Any], placeholders: Sequence[int], rule: str) -> list[list[Any]]:
     for index, row in enumerate(images):
-        if row is not None and not isinstance(row, list | tuple):
+        if row is not None and not isinstance(row, list | tuple) and not _is_batch(row):
             raise ValueError(
                 f"images mixes lists and single images (entry {index} is a {type(row).__name__}). Pass a flat list "
                 "of images, or one list for each text ([] where there are none)."
             )
-    rows = [flat_images(row or []) for row in images]
+    rows = [flat_images(row) for row in images]
     if len(rows) != len(placeholders):
         raise ValueError(
             f"{rule}. Found {len(rows)} lists of images for {len(placeholders)} texts: pass one list for each "
