@@ -3,13 +3,16 @@
 """`WingsConfig`: a language model, a vision tower, and the wings between them."""
 
 import copy
+import os
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers.utils import CONFIG_NAME
 
 from wings_hf.configuration.wings_image_tokens import count_image_tokens
 from wings_hf.configuration.wings_towers import describe_tower
+from wings_hf.hub.wings_remote_code import MODEL_AUTO_MAP, write_code
 
 LEARNERS = ("visual", "textual")
 MAX_LEARNER_HEAD_SIZE = 248  # eight more columns still fit the largest head (256) of the fused kernels
@@ -59,6 +62,7 @@ class WingsConfig(PreTrainedConfig):
             where the tower has one. What decides is `image_token_geometry`.
         projector_hidden_act (`str`): Activation between the projector's two linear maps.
         freeze_vision_tower (`bool`): Build the tower with `requires_grad=False` and keep it in eval mode.
+        use_cache (`bool`): Whether a call keeps a cache where its caller does not say.
 
     Raises:
         ValueError: for a value that no model can be built with; the message names it and what was expected.
@@ -91,6 +95,7 @@ class WingsConfig(PreTrainedConfig):
     projector_bias: bool = True
     freeze_vision_tower: bool = True
     tie_word_embeddings: bool = False
+    use_cache: bool = True
 
     def __post_init__(self, **kwargs: Any):
         self.text_config = _as_text_config(self.text_config)
@@ -100,13 +105,32 @@ class WingsConfig(PreTrainedConfig):
             self.image_token_id = self.text_config.vocab_size
         if self.text_config.tie_word_embeddings:
             self.tie_word_embeddings = True
-        self._validate_learners()
+        self.validate_learners()
         self._resolve_learner_heads()
         self._resolve_vision()
         super().__post_init__(**kwargs)
 
+    def to_dict(self) -> dict[str, Any]:
+        values = {**super().to_dict(), "auto_map": dict(MODEL_AUTO_MAP)}
+        values.pop("code_modules", None)
+        return values
+
+    def to_json_file(self, json_file_path: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """
+        Saves the configuration; as `config.json`, with the code that loads it where wings_hf is not installed.
+
+        A model that is being saved leaves the name of its module in `code_modules`.
+        """
+        modules = [__name__, *self.__dict__.pop("code_modules", [])]
+        super().to_json_file(json_file_path, *args, **kwargs)
+        directory, name = os.path.split(json_file_path)
+        if name == CONFIG_NAME:
+            for module in modules:
+                write_code(module, directory)
+
     # ---- learners -------------------------------------------------------------------------------------------
-    def _validate_learners(self) -> None:
+    def validate_learners(self) -> None:
+        """Puts `learners` in order and checks the fields about them."""
         expected = "('visual', 'textual'), ('visual',), ('textual',) or ()"
         if any(name not in LEARNERS for name in self.learners) or len(set(self.learners)) != len(self.learners):
             raise ValueError(f"learners={self.learners!r}: expected {expected}.")
@@ -126,7 +150,12 @@ class WingsConfig(PreTrainedConfig):
                 )
 
     def _resolve_learner_heads(self) -> None:
-        hidden, heads = self.text_config.hidden_size, self.text_config.num_attention_heads
+        hidden, heads = self.text_config.hidden_size, getattr(self.text_config, "num_attention_heads", None)
+        if not heads:
+            raise ValueError(
+                f"text_config of type {self.text_config.model_type!r} has num_attention_heads={heads}: expected a "
+                "language model with attention."
+            )
         given = self.learner_heads is not None
 
         def qualifies(count: int) -> bool:

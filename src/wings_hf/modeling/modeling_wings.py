@@ -9,6 +9,7 @@ runs on the merged embeddings, with a visual and a textual learner in its attent
 Shapes: `b` batch, `s` positions of this call, `d` hidden size, `i` images, `t` tokens per image.
 """
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,8 @@ from transformers import (
 from transformers.cache_utils import Cache
 from transformers.masking_utils import create_causal_mask
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ModelOutput
-from transformers.utils import can_return_tuple, logging, torch_compilable_check
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs, can_return_tuple, logging, torch_compilable_check
 
 from wings_hf.configuration.configuration_wings import WingsConfig
 from wings_hf.modeling.wings_backbone import (
@@ -58,6 +60,7 @@ class WingsModelOutputWithPast(ModelOutput):
         hidden_states, attentions: as the language model gives them.
         image_hidden_states: projected image features, a list of (t, d), one per image.
         router_logits: of a mixture-of-experts language model, where asked for.
+        cross_attentions: `None`; heads of decoders that could have them ask.
     """
 
     last_hidden_state: torch.FloatTensor | None = None
@@ -66,6 +69,7 @@ class WingsModelOutputWithPast(ModelOutput):
     attentions: tuple[torch.FloatTensor, ...] | None = None
     image_hidden_states: list[torch.FloatTensor] | None = None
     router_logits: tuple[torch.FloatTensor, ...] | None = None
+    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
 
 
 @dataclass
@@ -129,6 +133,12 @@ class WingsPreTrainedModel(PreTrainedModel):
                 self._initialize_weights(module)
         super().initialize_weights()
 
+    def save_pretrained(self, save_directory: str | os.PathLike, is_main_process: bool = True, **kwargs: Any) -> None:
+        """Saves weights and configuration, and beside them the code that loads them where wings_hf is not installed."""
+        if is_main_process:
+            self.config.code_modules = [__name__]  # written, and uploaded, with the configuration
+        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+
     def train(self, mode: bool = True):
         """Train or eval mode; a frozen vision tower stays in eval mode, so that its statistics do not move."""
         super().train(mode)
@@ -170,7 +180,9 @@ class WingsModel(WingsPreTrainedModel):
 
     # ---- images ---------------------------------------------------------------------------------------------
     @can_return_tuple
-    def get_image_features(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def get_image_features(
+        self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> BaseModelOutputWithPooling:
         """
         Projected image features.
 
@@ -285,7 +297,7 @@ class WingsModel(WingsPreTrainedModel):
         use_cache: bool | None = None,
         padding_mask: torch.Tensor | None = None,
         learner_attention_mask: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> WingsModelOutputWithPast:
         """
         Args:
@@ -311,9 +323,8 @@ class WingsModel(WingsPreTrainedModel):
         features = None if images is None else torch.cat([image.flatten(0, -2) for image in images])
         inputs_embeds, is_image = self._embed(input_ids, inputs_embeds, mm_token_type_ids, features)
         if self.config.learners:
-            past_key_values, use_cache = self._prepare_cache(
-                past_key_values, use_cache, position_ids is not None and attention_mask is None
-            )
+            packable = None if attention_mask is not None else position_ids
+            past_key_values, use_cache = self._prepare_cache(past_key_values, use_cache, packable)
             may_hold_images = images is not None or (input_ids is None and mm_token_type_ids is not None)
             kwargs["wings"] = self._make_context(
                 inputs_embeds,
@@ -330,7 +341,7 @@ class WingsModel(WingsPreTrainedModel):
             position_ids=position_ids,
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
-            use_cache=use_cache,
+            use_cache=self.config.use_cache if use_cache is None else use_cache,
             return_dict=True,
             **kwargs,
         )
@@ -352,20 +363,30 @@ class WingsModel(WingsPreTrainedModel):
         return None if image is None else list(image.pooler_output)
 
     def _prepare_cache(
-        self, cache: Cache | None, use_cache: bool | None, may_be_packed: bool
+        self, cache: Cache | None, use_cache: bool | None, packable: torch.Tensor | None
     ) -> tuple[Cache | None, bool]:
-        """The cache with room for the wings, made here where one is wanted and none given."""
-        text_config, count = self.config.text_config, len(self.config.winged_layers)
+        """
+        The cache with room for the wings, made here where one is wanted and none given.
+
+        Args:
+            packable: position ids that may mark packed samples, which a cache would not keep apart.
+        """
+        count = len(self.config.winged_layers)
         if cache is not None:
             extend_cache(cache, count)
             return cache, use_cache is not False
+        if use_cache and packable is not None and bool(_packed_samples(packable).any()):
+            raise ValueError(
+                "position_ids restart within a row, which marks packed samples, but use_cache=True keeps none apart: "
+                "expected use_cache=False."
+            )
         if use_cache is None:
-            use_cache = getattr(text_config, "use_cache", True) and not may_be_packed
+            use_cache = self.config.use_cache and packable is None
         if self.training and checkpoints_activations(self.language_model):
             if use_cache:
                 logger.warning_once("use_cache=True is incompatible with gradient checkpointing: no cache is kept.")
             use_cache = False
-        return (new_cache(text_config, count) if use_cache else None), use_cache
+        return (new_cache(self.config.text_config, count) if use_cache else None), use_cache
 
     def _make_context(
         self,
@@ -504,7 +525,9 @@ class WingsForCausalLM(WingsPreTrainedModel, WingsGenerationMixin, GenerationMix
     def get_decoder(self) -> PreTrainedModel:
         return self.model.get_decoder()
 
-    def get_image_features(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def get_image_features(
+        self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> BaseModelOutputWithPooling:
         """See [`WingsModel.get_image_features`]."""
         return self.model.get_image_features(pixel_values, **kwargs)
 
@@ -524,7 +547,7 @@ class WingsForCausalLM(WingsPreTrainedModel, WingsGenerationMixin, GenerationMix
         logits_to_keep: int | torch.Tensor = 0,
         padding_mask: torch.Tensor | None = None,
         learner_attention_mask: torch.Tensor | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> WingsCausalLMOutputWithPast:
         """
         Arguments as in [`WingsModel.forward`], and:
@@ -610,7 +633,7 @@ class WingsForCausalLM(WingsPreTrainedModel, WingsGenerationMixin, GenerationMix
         if not self.config.learners:
             raise ValueError("add_learners: a model built with learners=() has no wings to add to; build it with some.")
         self.config.learners = (*self.config.learners, *names)
-        self.config.__post_init__()
+        self.config.validate_learners()
         for attention in find_winged(self.model.language_model):
             reference = next(module for module in attention.modules() if isinstance(module, LowRankLearner))
             attention.learner_names = self.config.learners

@@ -36,7 +36,7 @@ from wings_hf.modeling.wings_learners import (
 from wings_hf.modeling.wings_rope import RopeSpec
 from wings_hf.modeling.wings_router import Router, blend
 
-ATTENTION_NAME = "wings"
+ATTENTION_NAME = f"wings:{__name__}"  # its own for each copy of this module that is loaded as remote code
 HEAD_SIZE_STEP = 8  # fused kernels take head sizes in steps of eight
 MAX_FLASH_HEAD_SIZE = 256
 # What FlashAttention needs to tell packed samples apart, for the learners as for the main branch.
@@ -297,7 +297,7 @@ def _ride_in_values(
     query, key = (nn.functional.pad(states, (0, HEAD_SIZE_STEP)) for states in (query, key))
     value = torch.cat([value, nn.functional.pad(columns, (0, HEAD_SIZE_STEP - count))], dim=-1)
     output, _ = backend(module, query, key, value, attention_mask, **kwargs)
-    return output[..., :size], (None, module.router.logits(output[..., size : size + count]))
+    return output[..., :size].contiguous(), (None, module.router.logits(output[..., size : size + count]))
 
 
 AttentionInterface.register(ATTENTION_NAME, wings_attention_forward)

@@ -9,8 +9,11 @@ likewise: the first hands its input, the initial embeddings, to the attention mo
 `learner_query="post_attention"` each tells its attention what the residual stream is.
 """
 
+import ast
 import inspect
 import sys
+import textwrap
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -179,12 +182,29 @@ def find_attention(layer: nn.Module, index: int, model_type: str) -> nn.Module:
 
 
 def _require_keywords(module: nn.Module, model_type: str) -> None:
+    """Raises unless the module's `forward` hands the keyword arguments that it does not know to a call inside."""
     forward = inspect.unwrap(type(module).forward)
-    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in inspect.signature(forward).parameters.values()):
+    parameters = inspect.signature(forward).parameters.values()
+    name = next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD), None)
+    if name is None or not _passes_on(forward, name):
         raise ValueError(
             f"The language model {model_type!r} cannot carry wings: {type(module).__name__}.forward does not pass "
             "keyword arguments on to attention, so the learners would not know where the images are."
         )
+
+
+def _passes_on(function: Callable, name: str) -> bool:
+    """Whether some call in the function's source has `**name` among its arguments."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, SyntaxError):
+        return True  # no source to look at: the attention modules tell at the first call
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return any(
+        keyword.arg is None and isinstance(keyword.value, ast.Name) and keyword.value.id == name
+        for call in calls
+        for keyword in call.keywords
+    )
 
 
 def _layer_slides(text_config: PreTrainedConfig, index: int, attention: nn.Module) -> bool:

@@ -55,13 +55,18 @@ class WingsGenerationMixin:
         input_ids: torch.LongTensor,
         past_key_values: Cache | None = None,
         attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
         config = self.config  # type: ignore[attr-defined]
         if past_key_values is not None and config.learners:
             self._extend_cache(past_key_values)
         inputs = super().prepare_inputs_for_generation(  # type: ignore[misc]
-            input_ids, past_key_values=past_key_values, attention_mask=attention_mask, **kwargs
+            input_ids,
+            past_key_values=past_key_values,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
         )
         if past_key_values is not None and int(past_key_values.get_seq_length()) == 0:
             # An assistant's prefill is no "first iteration" to `generate`, but it needs the images all the same.

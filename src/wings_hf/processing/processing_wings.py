@@ -10,6 +10,7 @@ Outputs (b samples of s tokens, n images in reading order over the batch):
 - `pixel_values`: (n, channels, height, width); absent where there are no images.
 """
 
+import os
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Literal, Unpack
@@ -20,8 +21,10 @@ from transformers.feature_extraction_utils import BatchFeature
 from transformers.image_utils import ImageInput
 from transformers.processing_utils import MultiModalData, ProcessorMixin
 from transformers.tokenization_utils_base import TextInput
+from transformers.utils import PROCESSOR_NAME
 
 from wings_hf.configuration.wings_image_tokens import IMAGE_TOKEN, count_image_tokens, ensure_image_token
+from wings_hf.hub.wings_remote_code import PROCESSOR_AUTO_MAP, write_code
 from wings_hf.processing.wings_call_arguments import (
     Call,
     WingsProcessorKwargs,
@@ -122,6 +125,16 @@ class WingsProcessor(ProcessorMixin):
                 "image_token= with the token of that id."
             )
         return processor
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**super().to_dict(), "auto_map": dict(PROCESSOR_AUTO_MAP)}
+
+    def to_json_file(self, json_file_path: str | os.PathLike) -> None:
+        """Saves the processor; as `processor_config.json`, with the code that loads it where wings_hf is not there."""
+        super().to_json_file(json_file_path)
+        directory, name = os.path.split(json_file_path)
+        if name == PROCESSOR_NAME:
+            write_code(__name__, directory)
 
     @property
     def model_input_names(self) -> list[str]:
