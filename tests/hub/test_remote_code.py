@@ -1,0 +1,173 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""Saved folders load where wings_hf is not installed, offline, to the same function and the same bytes."""
+
+import filecmp
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    CLIPImageProcessorPil,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+    SiglipVisionConfig,
+    Trainer,
+    TrainingArguments,
+)
+
+from wings_hf import WingsConfig, WingsForCausalLM, WingsProcessor
+
+PRELUDE = """
+import importlib.util, sys, torch
+assert importlib.util.find_spec("wings_hf") is None, "the package is importable: the test would prove nothing"
+from PIL import Image
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
+folder = sys.argv[1]
+picture = Image.new("RGB", (20, 12), (10, 200, 30))
+"""
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>")
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[WingsForCausalLM, WingsProcessor]:
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    config = WingsConfig(
+        text_config=LlamaConfig(
+            vocab_size=300,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            intermediate_size=40,
+        ),
+        vision_config=SiglipVisionConfig(
+            image_size=8, patch_size=4, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=20
+        ),
+        learner_rank=4,
+        router_positions=64,
+        image_token_id=len(tokenizer),
+    )
+    model = WingsForCausalLM(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    side = {"height": 8, "width": 8}
+    processor = WingsProcessor.from_model_config(config, CLIPImageProcessorPil(size=side, crop_size=side), tokenizer)
+    return model, processor
+
+
+@pytest.fixture(scope="module")
+def saved(parts, tmp_path_factory) -> Path:
+    """A folder with model, processor, and inputs with their logits."""
+    model, processor = parts
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    inputs = processor(text=["a <image> b"], images=[Image.new("RGB", (20, 12), (10, 200, 30))], return_tensors="pt")
+    torch.save({"inputs": dict(inputs), "logits": model(**inputs).logits.detach()}, folder.parent / "expected.pt")
+    return folder
+
+
+def fresh_python(code: str, *arguments: object, modules: Path) -> subprocess.Popen:
+    """Starts `code` in a Python that has no wings_hf, no network and an empty cache of remote code."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {"HF_MODULES_CACHE": str(modules), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    # An editable install of this package is a line in a .pth file, which -S leaves out; site-packages come back by path.
+    packages = [path for path in sys.path if path.endswith("site-packages")]
+    code = f"import sys; sys.path += {packages!r}\n" + textwrap.dedent(PRELUDE) + textwrap.dedent(code)
+    return subprocess.Popen(
+        [sys.executable, "-S", "-c", code, *map(str, arguments)],
+        env=environment,
+        cwd=modules.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen) -> str:
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def test_saved_folder_holds_its_code_and_says_so(saved):
+    auto_map = json.loads((saved / "config.json").read_text())["auto_map"]
+    assert set(auto_map) == {"AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForImageTextToText"}
+    assert json.loads((saved / "processor_config.json").read_text())["auto_map"]["AutoProcessor"]
+    for file in saved.glob("*.py"):
+        lines = file.read_text().splitlines()
+        assert not [line for line in lines if line.split()[:1] in (["from"], ["import"]) and "wings_hf" in line]
+
+
+def test_loads_to_the_same_function_and_saves_the_same_bytes(saved, tmp_path):
+    code = """
+        expected = torch.load(folder + "/../expected.pt")
+        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+        inputs = processor(text=["a <image> b"], images=[picture], return_tensors="pt")
+        assert set(inputs) == set(expected["inputs"])
+        assert all(torch.equal(inputs[name], expected["inputs"][name]) for name in inputs)
+        assert torch.equal(model(**inputs).logits, expected["logits"])
+        for auto, name in {
+            AutoModelForImageTextToText: "WingsForCausalLM", AutoModel: "WingsModel", AutoConfig: "WingsConfig"
+        }.items():
+            assert type(auto.from_pretrained(folder, trust_remote_code=True)).__name__ == name
+        model.save_pretrained(sys.argv[2]); processor.save_pretrained(sys.argv[2])
+        again = AutoModelForCausalLM.from_pretrained(sys.argv[2], trust_remote_code=True)
+        assert torch.equal(again(**inputs).logits, expected["logits"])
+    """
+    second = tmp_path / "second"
+    finish(fresh_python(code, saved, second, modules=tmp_path / "modules"))
+    names = {file.name for file in saved.iterdir()}
+    assert names == {file.name for file in second.iterdir()}
+    kept = [name for name in names if name.endswith((".py", ".safetensors", ".jinja"))]
+    assert filecmp.cmpfiles(saved, second, kept, shallow=False)[0] == kept
+
+
+def test_concurrent_first_loads(saved, tmp_path):
+    code = """
+        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+        expected = torch.load(folder + "/../expected.pt")
+        assert torch.equal(model(**expected["inputs"]).logits, expected["logits"])
+    """
+    for process in [fresh_python(code, saved, modules=tmp_path / "modules") for _ in range(4)]:
+        finish(process)
+
+
+def test_trainer_checkpoint_loads_the_same_way(parts, tmp_path):
+    model, processor = parts
+    row = processor(text="a <image> b", images=[Image.new("RGB", (8, 8))])
+    row = {name: torch.as_tensor(value[0]) for name, value in row.items()}
+    row["labels"] = row["input_ids"].masked_fill(row["mm_token_type_ids"] == 1, -100)
+    arguments = TrainingArguments(
+        tmp_path / "run", max_steps=1, per_device_train_batch_size=1, save_steps=1, report_to=[], use_cpu=True
+    )
+    trainer = Trainer(model, arguments, train_dataset=[row] * 2, processing_class=processor)
+    trainer.train()
+    checkpoint = tmp_path / "run" / "checkpoint-1"
+    torch.save(model.eval()(**{k: v[None] for k, v in row.items()}).logits.detach(), tmp_path / "logits.pt")
+    torch.save({k: v[None] for k, v in row.items()}, tmp_path / "row.pt")
+    code = """
+        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+        logits = model(**torch.load(sys.argv[2] + "/row.pt")).logits
+        assert torch.equal(logits, torch.load(sys.argv[2] + "/logits.pt"))
+    """
+    finish(fresh_python(code, checkpoint, tmp_path, modules=tmp_path / "modules"))
