@@ -87,7 +87,7 @@ def fresh_python(code: str, *arguments: object, modules: Path) -> subprocess.Pop
     """Starts `code` in a Python that has no wings_hf, no network and an empty cache of remote code."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HF_MODULES_CACHE": str(modules), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    # An editable install of this package is a line in a .pth file, which -S leaves out; site-packages come back by path.
+    # -S leaves out the .pth line of an editable install of this package; site-packages come back by path.
     packages = [path for path in sys.path if path.endswith("site-packages")]
     code = f"import sys; sys.path += {packages!r}\n" + textwrap.dedent(PRELUDE) + textwrap.dedent(code)
     return subprocess.Popen(
