@@ -11,7 +11,8 @@ the model's template, unchanged, between two additions:
 - Around it, where it has no `{% generation %}` markers: it is rendered twice, once with two private characters
   around what the assistant said. If taking these away gives the plain text back, the marks are where the
   markers belong; else (templates that cut or reorder what the assistant said) nothing is marked, and asking for
-  a mask raises in `apply_chat_template`. A mark covers the content and the end-of-turn token after it.
+  a mask raises in `apply_chat_template`. A mark covers the content and the end-of-turn token after it; what the
+  template writes before the content by itself (a header, an empty reasoning block) is not marked.
 """
 
 import re
