@@ -294,7 +294,7 @@ def test_attention_backend_can_be_set_and_changed():
     model.set_attn_implementation("sdpa")
     assert model.model.language_model.config._attn_implementation == "sdpa"
     assert torch.allclose(model(IDS).logits, eager, atol=1e-5)
-    with pytest.raises((ValueError, ImportError), match="(?i)flash"):
+    with pytest.raises((ValueError, ImportError), match=r"(?i)flash"):
         model.set_attn_implementation("flash_attention_2")
 
 
