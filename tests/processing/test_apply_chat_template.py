@@ -485,3 +485,10 @@ def test_fitting_takes_few_renderings(monkeypatch):
     monkeypatch.setattr(tokenizer, "__call__", counted)
     PROCESSOR.apply_chat_template(chat, overlong="drop_turns", max_length=limit, **FULL)
     assert len(calls) <= 12
+
+
+def test_keys_without_a_value_are_as_good_as_missing():
+    processor = build_processor(build_tokenizer(SPECIAL, chat_template=TEMPLATES["indented"][0]))
+    chat = [user(text("q")), {"role": "assistant", "content": "a"}]
+    empty = [user(text("q")), {"role": "assistant", "content": "a", "tool_calls": None}]
+    assert processor.apply_chat_template(empty) == processor.apply_chat_template(chat)
