@@ -96,6 +96,13 @@ def test_nothing_is_marked_where_it_would_change_the_text(name):
     assert spans(extended, forged) == []
 
 
+def test_nothing_is_marked_where_the_template_looks_into_the_answer():
+    template = TEMPLATES["chatml"][0] + "{{ messages[-1]['content'] | length }}"
+    extended = extend_chat_template(template, TOKENIZER, "<image>")
+    assert render(extended, CHAT) == render(template, CHAT)
+    assert spans(extended, CHAT) == []
+
+
 def test_an_answer_that_the_template_cuts_is_not_marked():
     extended = extend_chat_template(THINKING, TOKENIZER, "<image>")
     chat = [
@@ -151,6 +158,14 @@ def test_a_models_own_markers_are_kept():
     extended = extend_chat_template(MARKED, TOKENIZER, "<image>")
     assert extended.endswith(MARKED)
     assert spans(extended, as_items(CHAT)) == [CHAT[1]["content"] + "<|im_end|>", "me<|im_end|>"]
+
+
+@pytest.mark.parametrize("start", ["\n", "\n\n  ", "  ", "a"])
+@pytest.mark.parametrize("template", [MARKED, LINES], ids=["marked", "lines"])
+def test_white_space_around_a_template_is_kept(start, template):
+    template = start + template + start
+    extended = extend_chat_template(template, TOKENIZER, "<image>")
+    assert render(extended, CHAT) == render(template, CHAT)
 
 
 def test_tools_documents_and_variables_still_reach_the_template():
