@@ -50,7 +50,7 @@ def describe_tower(config: PreTrainedConfig) -> Tower:
     image_size = getattr(config, "image_size", None)
     if isinstance(image_size, int):
         image_size = (image_size, image_size)
-    if not hasattr(config, "num_hidden_layers"):
+    if not hasattr(config, "num_attention_heads"):
         return _convolutional_tower(config, image_size)
     patch_size = getattr(config, "patch_size", None)
     if isinstance(patch_size, (list, tuple)) and len(set(patch_size)) == 1:

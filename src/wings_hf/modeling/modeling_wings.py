@@ -404,7 +404,9 @@ class WingsModel(WingsPreTrainedModel):
             cache.wings_saw_images = sees_images
         mask_2d = attention_mask if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2 else None
         custom_mask = None
-        if learner_mask is None and attention_mask is not None and mask_2d is None:
+        if isinstance(attention_mask, dict):  # prepared by `generate`; no mask for full attention is plain causal
+            learner_mask = attention_mask.get("full_attention") if learner_mask is None else learner_mask
+        elif learner_mask is None and attention_mask is not None and mask_2d is None:
             learner_mask = custom_mask = self._check_custom_mask(attention_mask)
         elif learner_mask is None:
             learner_mask = create_causal_mask(

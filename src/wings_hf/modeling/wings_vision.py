@@ -16,6 +16,7 @@ from transformers.activations import ACT2FN
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ModelOutput
 
 from wings_hf.configuration.wings_image_tokens import count_image_tokens
+from wings_hf.configuration.wings_towers import describe_tower
 
 
 class WingsMultiModalProjector(nn.Module):
@@ -70,7 +71,7 @@ def tower_outputs(
         )
     wanted = kwargs.pop("output_hidden_states", None)
     wanted = tower.config.output_hidden_states if wanted is None else wanted
-    convolutional = not hasattr(config.vision_config, "num_hidden_layers")
+    convolutional = describe_tower(config.vision_config).convolutional
     outputs = tower(
         pixel_values.to(dtype=tower.dtype, device=tower.device),
         output_hidden_states=wanted or not convolutional,
