@@ -117,6 +117,16 @@ MACROS = """{%- macro framed() -%}{{ caller('c') }}{%- endmacro -%}
 {%- endfor %}
 {%- if add_generation_prompt %}{{- 'assistant' }}{% endif %}"""  # macros in macros, namespaces, loop controls
 
+TWO_ENDS = (  # two special tokens end a turn, and the next begins at once
+    "{% for m in messages %}{{ '<|head|>' + m['role'] + '<|/head|>' + m['content'] + '<|eot|></s>' }}{% endfor %}"
+    "{{ '<|head|>assistant<|/head|>' }}"
+)
+
+NO_GAP = (  # begins the answer whether asked to or not, right after the end of the turn before
+    "{% for m in messages %}{{ '<|head|>' + m['role'] + '<|/head|>' + m['content'] + '<|eot|>' }}{% endfor %}"
+    "{{ '<|head|>assistant<|/head|>' }}"
+)
+
 SPECIAL = (
     "<|im_start|>",
     "<|im_end|>",
@@ -145,6 +155,8 @@ TEMPLATES = {
     "role_tokens": (ROLE_TOKENS, ""),
     "thinking": (THINKING, "<|im_end|>"),
     "macros": (MACROS, "<|eot|>"),
+    "two_ends": (TWO_ENDS, "<|eot|></s>"),
+    "no_gap": (NO_GAP, "<|eot|>"),
     "other_images": (OTHER_IMAGES, "<|im_end|>"),
 }
 TAKES_LISTS_ONLY = ("lists_only", "native_lists")

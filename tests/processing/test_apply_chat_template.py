@@ -406,14 +406,16 @@ def test_a_turn_holds_all_until_the_next_question():
     assert outputs["input_ids"] == PROCESSOR.apply_chat_template(chat[1:], tokenize=True)
 
 
-def test_each_conversation_of_a_batch_is_fitted_by_itself():
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("grouped", [False, True])
+def test_each_conversation_of_a_batch_is_fitted_by_itself(grouped):
     limit = lengths(long_chat(2))[0]
+    arguments = {"max_length": limit, "padding": True}
     outputs = PROCESSOR.apply_chat_template(
         [long_chat(4), long_chat(1), long_chat(2)],
         overlong="drop_turns",
-        max_length=limit,
-        padding=True,
         return_tensors="pt",
+        processor_kwargs={"text_kwargs": arguments} if grouped else arguments,
         **FULL,
     )
     assert outputs["mm_token_type_ids"].sum(-1).tolist() == [2 * TOKENS, TOKENS, 2 * TOKENS]
@@ -457,6 +459,15 @@ def test_images_of_no_fixed_size_are_counted_by_their_own_size():
         outputs = processor.apply_chat_template(chat, overlong="drop_turns", max_length=counts[kept], **FULL)
         assert len(outputs["pixel_values"]) == 3 - kept
         assert len(outputs["input_ids"][0]) == counts[kept]
+
+
+def test_max_length_still_pads_what_fits():
+    limit = lengths(long_chat(2))[0] + 5
+    outputs = PROCESSOR.apply_chat_template(
+        long_chat(3), overlong="drop_turns", max_length=limit, padding="max_length", **FULL
+    )
+    assert len(outputs["input_ids"][0]) == limit
+    assert sum(outputs["attention_mask"][0]) == limit - 5
 
 
 def test_masks_after_dropping():

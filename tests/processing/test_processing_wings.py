@@ -151,6 +151,9 @@ def test_a_batch_in_one_array():
 
 def test_token_type_ids_come_only_when_asked_for():
     assert "token_type_ids" not in PROCESSOR(text="a")
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    processor = build_processor(build_tokenizer(model_input_names=names))
+    assert set(processor(text="a")) == set(processor.model_input_names) - {"pixel_values"}
     assert "token_type_ids" in PROCESSOR(text="a", return_token_type_ids=True)
     assert "mm_token_type_ids" not in PROCESSOR(text="a", return_mm_token_type_ids=False)
 
@@ -196,8 +199,21 @@ SIZES = [(100, 100), (300, 100), (50, 30), (213, 167)]
         (clip_images(do_resize=False), {}),
         (clip_images(do_center_crop=False, do_resize=False), {}),
         (ConvNextImageProcessor(size={"shortest_edge": 24}), {}),
+        (siglip_images(do_resize=False), {}),
+        (clip_images(do_pad=True, pad_size={"height": 30, "width": 24}), {}),
     ],
-    ids=["clip", "clip-crop", "siglip", "siglip-size", "resize-only", "crop-only", "as-is", "convnext"],
+    ids=[
+        "clip",
+        "clip-crop",
+        "siglip",
+        "siglip-size",
+        "resize-only",
+        "crop-only",
+        "as-is",
+        "convnext",
+        "siglip-as-is",
+        "padded",
+    ],
 )
 def test_predicted_counts_match_calls(image_processor, call):
     processor = build_processor(image_processor=image_processor)

@@ -248,7 +248,7 @@ def _mode(template: str, variables: dict[str, Any], image_token: str) -> tuple[M
 
     def renders(content: Any, expected: str) -> bool:
         text = _render(template, [{"role": "user", "content": content}], variables)
-        return text is not None and text.count(probe) == 1 and re.search(expected, text) is not None
+        return text is not None and re.search(expected, text) is not None
 
     strings = renders(probe, probe)
     item = {"type": "text", "text": probe}
@@ -263,9 +263,10 @@ def _mode(template: str, variables: dict[str, Any], image_token: str) -> tuple[M
 def _closing(
     template: str, variables: dict[str, Any], mode: Mode, list_only: bool, special_tokens: tuple[str, ...]
 ) -> str:
-    """What the template writes after each thing the assistant said, up to its first special token ("" if unknown).
+    """What the template writes to end what the assistant said; "" if nothing is known to.
 
-    It is what follows the assistant's words both in the middle and at the end of a conversation.
+    It follows the assistant's words both in the middle and at the end of a conversation, up to the tokenizer's end
+    token, else to the first special token (the next may begin another turn), else as far as both agree.
     """
     as_items = mode == "list" or list_only
     conversation = [
@@ -275,17 +276,15 @@ def _closing(
     text = _render(template, conversation, variables) or ""
     if any(text.count(probe) != 1 for probe in _PROBES):
         return ""
-    middle = text.split(_PROBES[1])[1]
-    end = text.split(_PROBES[3])[1]
-    common = next(
-        (i for i, (a, b) in enumerate(zip(middle, end, strict=False)) if a != b), min(map(len, (middle, end)))
-    )
+    shared = _common_start(text.split(_PROBES[1])[1], text.split(_PROBES[3])[1])
     found = [
-        (position, -len(token), token)
+        (token != variables.get("eos_token"), position, -len(token), position + len(token))
         for token in special_tokens
-        if not token.isspace() and (position := end[:common].find(token)) >= 0
+        if not token.isspace() and (position := shared.find(token)) >= 0
     ]
-    if not found:
-        return end[:common].rstrip()
-    position, _, token = min(found)
-    return end[: position + len(token)]
+    return shared[: min(found)[-1]] if found else shared.rstrip()
+
+
+def _common_start(left: str, right: str) -> str:
+    length = min(len(left), len(right))
+    return left[: next((i for i in range(length) if left[i] != right[i]), length)]
