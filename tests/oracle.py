@@ -19,6 +19,7 @@ exact to about 1e-7, not to 1e-15.
 
 import contextlib
 import copy
+import math
 from dataclasses import dataclass
 from unittest import mock
 
@@ -46,10 +47,10 @@ POST_ATTENTION_NORM = {
 class Call:
     """What one forward call tells every layer."""
 
-    modality: Tensor  # (B, S) 1 = visual, 0 = textual
-    positions: Tensor  # (B, S) position ids
-    real: Tensor  # (B, S) bool, False = padding
-    documents: Tensor  # (B, S) packed sample each token belongs to
+    modality: list[list[int]]  # (B, S) 1 = visual, 0 = textual
+    positions: list[list[int]]  # (B, S) position ids
+    real: list[list[bool]]  # (B, S) False = padding
+    documents: list[list[int]]  # (B, S) packed sample each token belongs to
     x: Tensor | None = None  # (B, S, D), set when layer 0 starts
     residual: Tensor | None = None  # (B, S, D), input of the layer that runs now
 
@@ -58,14 +59,14 @@ class Call:
         return [
             j
             for j in range(i + 1)
-            if self.real[b, j]
-            and self.documents[b, j] == self.documents[b, i]
-            and (modality is None or self.modality[b, j] == modality)
+            if self.real[b][j]
+            and self.documents[b][j] == self.documents[b][i]
+            and (modality is None or self.modality[b][j] == modality)
         ]
 
     def key_class(self, b: int, j: int) -> int:
         """Class of a key for the modality router: 0 visual, 1 text before any image, 2 text after one."""
-        if self.modality[b, j] == VISUAL:
+        if self.modality[b][j] == VISUAL:
             return 0
         return 2 if self.visible_keys(b, j, VISUAL) else 1
 
@@ -91,15 +92,15 @@ def resolve_learner_heads(hidden_size: int, num_heads: int) -> int:
     raise ValueError(f"no number of learner heads fits hidden_size={hidden_size}, num_heads={num_heads}")
 
 
-def rotate(vector: Tensor, position: Tensor, theta: float, factor: float, interleaved: bool) -> Tensor:
+def rotate(vector: Tensor, position: int, theta: float, factor: float, interleaved: bool) -> Tensor:
     """Rotary embedding of one position's heads, (H, E), on the first ``int(E * factor)`` dimensions."""
     size = int(vector.shape[-1] * factor)
     result = vector.clone()
     for i in range(size // 2):
-        angle = position.double() * theta ** (-2 * i / size)
+        angle = position * theta ** (-2 * i / size)
         first, second = (2 * i, 2 * i + 1) if interleaved else (i, i + size // 2)
-        result[:, first] = vector[:, first] * angle.cos() - vector[:, second] * angle.sin()
-        result[:, second] = vector[:, second] * angle.cos() + vector[:, first] * angle.sin()
+        result[:, first] = vector[:, first] * math.cos(angle) - vector[:, second] * math.sin(angle)
+        result[:, second] = vector[:, second] * math.cos(angle) + vector[:, first] * math.sin(angle)
     return result
 
 
@@ -171,11 +172,13 @@ class WingsOracle:
             position_ids = positions_from_mask(attention_mask)
         elif position_ids is None:
             position_ids = zeros + torch.arange(length)
+        modality = zeros if mm_token_type_ids is None else mm_token_type_ids
+        documents = zeros if document_ids is None else document_ids
         self.call = Call(
-            modality=zeros if mm_token_type_ids is None else mm_token_type_ids,
-            positions=position_ids.expand(batch, -1),
-            real=zeros == 0 if attention_mask is None else attention_mask.bool(),
-            documents=zeros if document_ids is None else document_ids,
+            modality=modality.tolist(),
+            positions=position_ids.expand(batch, -1).tolist(),
+            real=(zeros == 0 if attention_mask is None else attention_mask.bool()).tolist(),
+            documents=documents.tolist(),
         )
         with softmax_keeps_dtype():
             return self.backbone(
@@ -293,10 +296,10 @@ class WingsOracle:
         weight, bias = self.weights[f"{name}.router.weight"], self.weights[f"{name}.router.bias"]
         logits = bias
         for j in range(a.shape[-1]):
-            if not self.call.real[b, j]:
+            if not self.call.real[b][j]:
                 continue  # padding has no attention weight
             if self.config.router == "position":
-                logits = logits + a[:, j].sum() * weight[self.call.positions[b, j]]  # weight: (positions, 2)
+                logits = logits + a[:, j].sum() * weight[self.call.positions[b][j]]  # weight: (positions, 2)
             else:
                 logits = logits + a[:, j] @ weight[:, self.call.key_class(b, j)]  # weight: (H, 3, 2)
         return logits
@@ -316,7 +319,7 @@ class WingsOracle:
         batch, length = heads.shape[:2]
         return torch.stack(
             [
-                rotate(heads[b, i], self.call.positions[b, i], theta, factor, interleaved)
+                rotate(heads[b, i], self.call.positions[b][i], theta, factor, interleaved)
                 for b in range(batch)
                 for i in range(length)
             ]

@@ -28,7 +28,7 @@ def test_rotate_is_the_familys_rotary_embedding(family):
 
     theta, factor = parameters["rope_theta"], parameters.get("partial_rotary_factor", 1.0)
     interleaved = config.model_type in INTERLEAVED_ROPE
-    rows = [rotate(heads[0, :, i].double(), positions[0, i], theta, factor, interleaved) for i in range(7)]
+    rows = [rotate(heads[0, :, i].double(), int(positions[0, i]), theta, factor, interleaved) for i in range(7)]
     torch.testing.assert_close(torch.stack(rows, 1)[None], expected.double(), rtol=0, atol=2e-6)
 
 

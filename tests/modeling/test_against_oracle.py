@@ -12,9 +12,6 @@ from torch import Tensor
 
 from oracle import WingsOracle
 
-KNOWN_TO_FAIL = {
-    ("jetmoe", "sdpa"): pytest.mark.xfail(strict=True, reason="it calls view on an attention output that is a slice")
-}
 TOLERANCE = 1e-5  # max|a - b| / max|b|, float32 against float64
 # Image inside and last; image first, after left padding; text only, padded right.
 LAYOUTS = ("ttvvvttvtv", "..vvtttvtt", "tttttttt..")
@@ -23,7 +20,6 @@ LAYOUTS = ("ttvvvttvtv", "..vvtttvtt", "tttttttt..")
 FAMILY_OPTIONS = (
     {"learner_query": "attention_input", "router": "position", "learner_rope": True},
     {"learner_query": "post_attention", "router": "modality", "learner_rope": False},
-    {"learner_query": "post_attention", "router": "position", "learner_rope": True},
 )
 # On single families: every value of every option, in combinations that meet in the code.
 OPTION_CASES = (
@@ -44,6 +40,9 @@ OPTION_CASES = (
     ("gemma2", {"router": "position", "learner_scope": "visual_context"}),
     ("gemma3_text", {"router": "modality", "learner_scope": "visual_context", "learner_rope": True}),
     ("gemma3_text", {"router": "position", "learner_layers": [0, 2], "learner_rope": True}),
+    ("llama", {"learner_query": "post_attention", "router": "position", "learner_rope": True}),
+    ("gemma3_text", {"learner_query": "post_attention", "router": "position", "learner_rope": True}),
+    ("gpt_neox", {"learner_query": "post_attention", "router": "position", "learner_rope": True}),
     ("mistral", {"router": "modality", "learner_rope": True}),
     ("smollm3", {"router": "modality", "learner_layers": [1], "learner_rope": True}),
 )
@@ -130,7 +129,7 @@ def test_forward_and_gradients(index, backend):
 
 
 OTHER_CASES = [
-    pytest.param(family, backend, marks=KNOWN_TO_FAIL.get((family, backend), ()))
+    (family, backend)
     for family in OTHER_FAMILIES
     for backend in ("eager", "sdpa")
     if not (backend == "sdpa" and family in NO_SDPA)

@@ -179,7 +179,6 @@ def test_visual_context_text_turn_after_text_turn_then_image():
 # ---- stage 1 -> stage 2 ----------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="config.__post_init__, run again, forgets the attention backend")
 @pytest.mark.parametrize("router", ["position", "modality", "uniform"])
 @pytest.mark.parametrize(("family", "backend"), [("llama", "sdpa"), ("gemma2", "eager"), ("gemma3_text", "sdpa")])
 def test_add_learners_changes_no_logit(family, backend, router):
@@ -334,7 +333,6 @@ def test_gradient_checkpointing_gives_the_same_gradients(family):
                 assert relative_error(other[name], gradient) < 1e-5, name
 
 
-@pytest.mark.xfail(strict=True, reason="its head reads cross_attentions off the decoder's output")
 @pytest.mark.parametrize("model_type", ["gpt2", "gpt_bigcode", "biogpt"])
 def test_absolute_positions_and_older_heads(model_type):
     """Families with learned positions; stage 1 on text is the base model."""

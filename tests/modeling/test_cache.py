@@ -56,7 +56,7 @@ def full_logits(model, inputs, mask: bool = True):
 
 
 @cases
-@pytest.mark.parametrize("pieces", [[1] * 10, [4, 3, 3], [9, 1], [1, 9], [6, 1, 1, 2]], ids=str)
+@pytest.mark.parametrize("pieces", [[1] * 10, [4, 3, 3], [6, 1, 1, 2]], ids=str)
 def test_pieces_on_a_cache_equal_one_call(case, pieces):
     """Decoding token by token, chunked prefill (also inside an image), and a second turn after decoding."""
     model = build(case)

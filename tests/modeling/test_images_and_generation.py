@@ -235,7 +235,6 @@ def test_generation_from_text_alone():
     assert torch.equal(generate(model, inputs), greedy(model, inputs, None))
 
 
-@pytest.mark.xfail(strict=True, reason="prepare_inputs_for_generation does not name inputs_embeds, which generate asks")
 def test_generation_from_embeddings():
     model = tiny_model("llama", "sdpa", vision="siglip", learner_rope=True)
     inputs = image_ids(model, "tIttI")
