@@ -9,9 +9,9 @@ from tiny import tiny_model
 OPTIONS = [
     ("llama", {}),
     ("llama", {"router": "modality", "learner_rope": True}),
-    ("gemma3_text", {"learner_query": "post_attention"}),
-    ("phi3", {"learner_scope": "visual_context"}),
     ("qwen2", {"learners": ("visual",)}),
+    pytest.param("gemma3_text", {"learner_query": "post_attention"}, marks=pytest.mark.slow),
+    pytest.param("phi3", {"learner_scope": "visual_context"}, marks=pytest.mark.slow),
 ]
 
 
@@ -41,6 +41,7 @@ def test_decode_step_is_one_graph(family, options):
             ids,
             past_key_values=cache,
             attention_mask=mask,
+            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
             is_first_iteration=True,
             pixel_values=pixels,
             use_cache=True,
@@ -59,13 +60,14 @@ def test_decode_step_is_one_graph(family, options):
                 use_cache=True,
             )
             logits = compiled(**inputs).logits
-    assert torch.equal(ids, expected)
+    assert ids.tolist() == expected.tolist()
     assert not torch._dynamo.utils.counters["graph_break"]
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     slides = family == "gemma3_text"  # transformers' static sliding layers compile once more when they are full
     assert graphs <= (3 if slides else 1)
 
 
+@pytest.mark.slow
 def test_training_step_compiles_without_breaks():
     model = tiny_model("llama", "sdpa", vision="siglip").train()
     ids = torch.tensor([[5, *[model.config.image_token_id] * 9, 6, 7, 8]])
