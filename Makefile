@@ -1,5 +1,4 @@
 # Every target makes its own environment in .venv first. Other interpreter: make test PYTHON=python3.12
-# Other package options: make demo PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
 PYTHON ?= python3
 VENV ?= .venv
 PIP_ARGS ?=

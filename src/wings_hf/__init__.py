@@ -16,7 +16,6 @@ from transformers import (
 
 from wings_hf.configuration.configuration_wings import WingsConfig
 from wings_hf.modeling.modeling_wings import WingsForCausalLM, WingsModel
-
 from wings_hf.processing.processing_wings import WingsProcessor
 from wings_hf.version import __version__
 

@@ -10,7 +10,6 @@ Shapes: `b` batch, `s` positions of this call, `d` hidden size, `i` images, `t` 
 """
 
 import os
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,10 +25,9 @@ from transformers import (
     initialization as init,
 )
 from transformers.cache_utils import Cache
-from transformers.masking_utils import create_causal_mask
-from transformers.modeling_outputs import BaseModelOutputWithPooling, ModelOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs, can_return_tuple, logging, torch_compilable_check
+from transformers.utils import TransformersKwargs, can_return_tuple, logging
 
 from wings_hf.configuration.configuration_wings import WingsConfig
 from wings_hf.modeling.wings_backbone import (
@@ -41,55 +39,17 @@ from wings_hf.modeling.wings_backbone import (
 )
 from wings_hf.modeling.wings_build import transplant
 from wings_hf.modeling.wings_cache import extend_cache, new_cache
-from wings_hf.modeling.wings_context import WingsContext, build_context
+from wings_hf.modeling.wings_context import make_context
 from wings_hf.modeling.wings_generation import WingsGenerationMixin
 from wings_hf.modeling.wings_head import CausalHead
+from wings_hf.modeling.wings_inputs import merge_images
 from wings_hf.modeling.wings_learners import LowRankLearner
+from wings_hf.modeling.wings_masks import packed_samples
+from wings_hf.modeling.wings_outputs import WingsCausalLMOutputWithPast, WingsModelOutputWithPast
 from wings_hf.modeling.wings_router import ModalityRouter, PositionRouter
 from wings_hf.modeling.wings_vision import WingsMultiModalProjector, build_vision_tower, tower_outputs
 
 logger = logging.get_logger(__name__)
-
-
-@dataclass
-class WingsModelOutputWithPast(ModelOutput):
-    """
-    Args:
-        last_hidden_state: (b, s, d).
-        past_key_values: the cache, with the wings' layers behind the language model's.
-        hidden_states, attentions: as the language model gives them.
-        image_hidden_states: projected image features, a list of (t, d), one per image.
-        router_logits: of a mixture-of-experts language model, where asked for.
-        cross_attentions: `None`; heads of decoders that could have them ask.
-    """
-
-    last_hidden_state: torch.FloatTensor | None = None
-    past_key_values: Cache | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
-    image_hidden_states: list[torch.FloatTensor] | None = None
-    router_logits: tuple[torch.FloatTensor, ...] | None = None
-    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
-
-
-@dataclass
-class WingsCausalLMOutputWithPast(ModelOutput):
-    """
-    Args:
-        loss: language modelling loss, where labels are given.
-        logits: (b, s, vocabulary).
-        aux_loss: load balancing loss of a mixture-of-experts language model.
-        Others as in `WingsModelOutputWithPast`.
-    """
-
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    past_key_values: Cache | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
-    image_hidden_states: list[torch.FloatTensor] | None = None
-    aux_loss: torch.FloatTensor | None = None
-    router_logits: tuple[torch.FloatTensor, ...] | None = None
 
 
 class WingsPreTrainedModel(PreTrainedModel):
@@ -210,78 +170,6 @@ class WingsModel(WingsPreTrainedModel):
             )
         return features
 
-    def _embed(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        mm_token_type_ids: torch.Tensor | None,
-        image_features: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Merged embeddings (b, s, d), and which positions hold images, bool (b, s)."""
-        is_image = self._image_positions(input_ids, inputs_embeds, mm_token_type_ids, image_features is not None)
-        if inputs_embeds is None:
-            inputs_embeds = self.get_input_embeddings()(input_ids.masked_fill(is_image, 0))
-        is_image = is_image.to(inputs_embeds.device)
-        if image_features is not None:
-            if image_features.shape[-1] != inputs_embeds.shape[-1]:
-                raise ValueError(
-                    f"Image features are {image_features.shape[-1]} wide, expected {inputs_embeds.shape[-1]}: were "
-                    "they made by another model's projector?"
-                )
-            self._check_placeholders(is_image.sum(), image_features.shape[0])
-            features = image_features.to(inputs_embeds.device, inputs_embeds.dtype)
-            inputs_embeds = inputs_embeds.masked_scatter(is_image.unsqueeze(-1), features)
-        return inputs_embeds, is_image
-
-    def _image_positions(
-        self,
-        input_ids: torch.Tensor | None,
-        inputs_embeds: torch.Tensor | None,
-        mm_token_type_ids: torch.Tensor | None,
-        has_features: bool,
-    ) -> torch.Tensor:
-        """Which positions hold images, bool (b, s)."""
-        image_token_id = self.config.image_token_id
-        if input_ids is None:
-            if mm_token_type_ids is not None:
-                return mm_token_type_ids == 1
-            if not has_features:
-                return torch.zeros(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
-            if image_token_id >= self.config.text_config.vocab_size:
-                raise ValueError(
-                    "inputs_embeds with images: expected mm_token_type_ids, 1 where an image feature goes."
-                )
-            placeholder = self.get_input_embeddings()(torch.tensor(image_token_id, device=inputs_embeds.device))
-            return (inputs_embeds == placeholder).all(-1)
-        is_image = input_ids == image_token_id
-        if has_features and mm_token_type_ids is not None:
-            torch_compilable_check(
-                (is_image == (mm_token_type_ids == 1)).all(),
-                "mm_token_type_ids and input_ids do not agree on where the images are: expected 1 exactly where "
-                f"input_ids is image_token_id={image_token_id}.",
-            )
-        if has_features or (input_ids.shape[1] == 1 and image_token_id < self.config.text_config.vocab_size):
-            return is_image if has_features else torch.zeros_like(is_image)
-        if image_token_id >= self.config.text_config.vocab_size:
-            if input_ids.shape[1] > 1:
-                self._check_placeholders(is_image.sum(), 0)
-            return is_image
-        if not torch.compiler.is_compiling() and bool(is_image.any()):
-            logger.warning_once(
-                f"input_ids holds {int(is_image.sum())} image tokens (id {image_token_id}), but there are no images: "
-                "they are read as text. Pass pixel_values if they were meant as images."
-            )
-        return torch.zeros_like(is_image)
-
-    def _check_placeholders(self, tokens: torch.Tensor, features: int) -> None:
-        torch_compilable_check(
-            tokens == features,
-            lambda: (
-                f"Image features and image tokens do not match, tokens: {int(tokens)}, features: {features}. Each "
-                "image needs one placeholder, which the processor turns into as many tokens as it has features."
-            ),
-        )
-
     # ---- forward --------------------------------------------------------------------------------------------
     @can_return_tuple
     def forward(
@@ -321,20 +209,23 @@ class WingsModel(WingsPreTrainedModel):
             raise ValueError("Expected exactly one of input_ids and inputs_embeds.")
         images = self._images(pixel_values, mm_encoder_outputs)
         features = None if images is None else torch.cat([image.flatten(0, -2) for image in images])
-        inputs_embeds, is_image = self._embed(input_ids, inputs_embeds, mm_token_type_ids, features)
+        inputs_embeds, is_image = merge_images(
+            self.config, self.get_input_embeddings(), input_ids, inputs_embeds, mm_token_type_ids, features
+        )
         if self.config.learners:
             packable = None if attention_mask is not None else position_ids
             past_key_values, use_cache = self._prepare_cache(past_key_values, use_cache, packable)
-            may_hold_images = images is not None or (input_ids is None and mm_token_type_ids is not None)
-            kwargs["wings"] = self._make_context(
+            kwargs["wings"] = make_context(
+                self.config,
+                self.language_model.config,
                 inputs_embeds,
                 is_image,
-                may_hold_images,
-                attention_mask,
-                padding_mask,
-                learner_attention_mask,
-                position_ids,
-                past_key_values,
+                may_hold_images=images is not None or (input_ids is None and mm_token_type_ids is not None),
+                attention_mask=attention_mask,
+                padding_mask=padding_mask,
+                learner_mask=learner_attention_mask,
+                position_ids=position_ids,
+                cache=past_key_values,
             )
         outputs = self.language_model(
             attention_mask=attention_mask,
@@ -375,7 +266,7 @@ class WingsModel(WingsPreTrainedModel):
         if cache is not None:
             extend_cache(cache, count)
             return cache, use_cache is not False
-        if use_cache and packable is not None and bool(_packed_samples(packable).any()):
+        if use_cache and packable is not None and bool(packed_samples(packable).any()):
             raise ValueError(
                 "position_ids restart within a row, which marks packed samples, but use_cache=True keeps none apart: "
                 "expected use_cache=False."
@@ -387,106 +278,6 @@ class WingsModel(WingsPreTrainedModel):
                 logger.warning_once("use_cache=True is incompatible with gradient checkpointing: no cache is kept.")
             use_cache = False
         return (new_cache(self.config.text_config, count) if use_cache else None), use_cache
-
-    def _make_context(
-        self,
-        inputs_embeds: torch.Tensor,
-        is_image: torch.Tensor,
-        may_hold_images: bool,
-        attention_mask: torch.Tensor | dict | None,
-        padding_mask: torch.Tensor | None,
-        learner_mask: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
-        cache: Cache | None,
-    ) -> WingsContext:
-        sees_images = may_hold_images or (cache is not None and cache.wings_saw_images)
-        if cache is not None:
-            cache.wings_saw_images = sees_images
-        mask_2d = attention_mask if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2 else None
-        custom_mask = None
-        if isinstance(attention_mask, dict):  # prepared by `generate`; no mask for full attention is plain causal
-            learner_mask = attention_mask.get("full_attention") if learner_mask is None else learner_mask
-        elif learner_mask is None and attention_mask is not None and mask_2d is None:
-            learner_mask = custom_mask = self._check_custom_mask(attention_mask)
-        elif learner_mask is None:
-            learner_mask = create_causal_mask(
-                config=self.language_model.config,
-                inputs_embeds=inputs_embeds,
-                attention_mask=mask_2d,
-                past_key_values=None if cache is None else cache.wings,
-                position_ids=position_ids,
-            )
-        if mask_2d is not None:
-            padding_mask = mask_2d[:, -inputs_embeds.shape[1] :]
-        packed = position_ids is not None and attention_mask is None and cache is None
-        positions = self._positions(inputs_embeds, mask_2d, position_ids, cache)
-        return build_context(
-            is_image=is_image,
-            padding_mask=None if padding_mask is None else padding_mask.to(is_image.device, torch.bool),
-            positions=positions,
-            samples=_packed_samples(positions) if packed else None,
-            sees_images=sees_images,
-            mask=learner_mask,
-            custom_mask=custom_mask,
-            cache=cache,
-            notes_layer=len(self.config.winged_layers),
-        )
-
-    def _check_custom_mask(self, attention_mask: Any) -> torch.Tensor:
-        """A mask (b, 1, s, t) from the user, which main attention and learners share."""
-        backend = self.language_model.config._attn_implementation
-        if not isinstance(attention_mask, torch.Tensor) or attention_mask.ndim != 4 or backend not in ("eager", "sdpa"):
-            kind = type(attention_mask).__name__
-            shape = f" of shape {tuple(attention_mask.shape)}" if hasattr(attention_mask, "shape") else ""
-            raise ValueError(
-                f"attention_mask is a {kind}{shape}: with attn_implementation={backend!r} expected (batch, tokens); "
-                "eager and sdpa also take (batch, 1, queries, keys)."
-            )
-        return attention_mask
-
-    def _positions(
-        self,
-        inputs_embeds: torch.Tensor,
-        mask_2d: torch.Tensor | None,
-        position_ids: torch.Tensor | None,
-        cache: Cache | None,
-    ) -> torch.Tensor:
-        """Position ids (b, s): as given, else counted from the mask, else from the cache."""
-        batch, length = inputs_embeds.shape[:2]
-        past = 0 if cache is None else cache.get_seq_length()
-        if position_ids is not None:
-            positions = position_ids.to(inputs_embeds.device)
-        elif mask_2d is not None:
-            positions = (mask_2d.long().cumsum(-1) - 1).clamp(min=0)[:, -length:].to(inputs_embeds.device)
-        else:
-            positions = (torch.arange(length, device=inputs_embeds.device) + past).unsqueeze(0)
-        self._check_router_length(positions, length, past, given=position_ids is not None)
-        return positions.expand(batch, -1)
-
-    def _check_router_length(self, positions: torch.Tensor, length: int, past: Any, given: bool) -> None:
-        """
-        Raises where the position router has no row for a position.
-
-        Positions are at most the number of tokens, which the host knows; only where that does not settle it, or
-        positions were given from outside, the device is asked.
-        """
-        if not (self.config.has_router and self.config.router == "position") or torch.compiler.is_compiling():
-            return
-        limit = self.config.router_positions
-        settled = not given and isinstance(past, int) and past + length <= limit
-        if settled or (given and length == 1 and positions.device.type != "cpu"):
-            return
-        largest = int(positions.max())
-        if largest >= limit:
-            raise ValueError(
-                f"The input reaches position {largest}, but router_positions={limit}: expected at most {limit} "
-                "tokens. A model with router='modality' or a larger router_positions has room for more."
-            )
-
-
-def _packed_samples(positions: torch.Tensor) -> torch.Tensor:
-    """Index of the packed sample of each position, (b, s): a new one starts where positions do not go on by one."""
-    return (positions.diff(dim=-1, prepend=positions[:, :1] - 1) != 1).cumsum(-1)
 
 
 class WingsForCausalLM(WingsPreTrainedModel, WingsGenerationMixin, GenerationMixin):

@@ -94,7 +94,7 @@ class WingsAttentionMixin:
             cache_index: layer of the cache that keeps their keys and values.
             slides: whether the main branch reads a sliding window.
         """
-        self.backbone_eager_attention = sys.modules[self.backbone_class.__module__].eager_attention_forward  # type: ignore
+        self.backbone_eager_attention = sys.modules[self.backbone_class.__module__].eager_attention_forward
         self.learner_names = config.learners
         self.learner_heads = config.learner_heads
         self.learner_rope = rope
@@ -110,7 +110,7 @@ class WingsAttentionMixin:
                 "call WingsModel or WingsForCausalLM, not the language model inside. If you did, then this "
                 "language model's decoder drops keyword arguments on the way to attention, and cannot carry wings."
             )
-        main = ModuleView(self, config=AttentionConfigView(self.config))  # type: ignore[arg-type]
+        main = ModuleView(self, config=AttentionConfigView(self.config))
         output, (weights, logits), *rest = self.backbone_class.forward(
             main, hidden_states, *args, wings=wings, **kwargs
         )
@@ -157,7 +157,7 @@ class WingsAttentionMixin:
         """Keys and values of this call's positions for the learners, each (b, h, s, e + MODALITY_COLUMNS)."""
         names = self.learner_names
         owners = [wings.owners(name).to(device) for name in names]
-        keys, values = project_keys_values(self.learners(names), wings.x.to(device), owners)  # type: ignore[union-attr]
+        keys, values = project_keys_values(self.learners(names), wings.x.to(device), owners)
         keys, values = split_heads(keys, self.learner_heads), split_heads(values, self.learner_heads)
         if self.learner_rope is not None:
             keys = self.learner_rope.rotate(keys, wings.rope(self.learner_rope))
@@ -181,7 +181,7 @@ class WingsAttentionMixin:
             queries = rotated.unflatten(1, (self.learner_heads, -1))
         queries = append_query_columns(queries, [self.learner_names.index(name) for name in names])
         view = ModuleView(
-            self,  # type: ignore[arg-type]
+            self,
             num_key_value_groups=len(names),
             is_causal=True,
         )

@@ -45,12 +45,12 @@ class WingsDecoderLayerMixin:
                 hidden_states, wings.x = share_across_reentrant_checkpoints(hidden_states)
             else:
                 wings.x = hidden_states
-        return super().__call__(hidden_states, *args, wings=wings, **kwargs)  # type: ignore[misc]
+        return super().__call__(hidden_states, *args, wings=wings, **kwargs)
 
     def forward(self, hidden_states: torch.Tensor, *args: Any, wings: WingsContext | None = None, **kwargs: Any):
         if wings is not None and self.tells_residual:
             wings.residual_stream = lambda attended: self.residual_after_attention(hidden_states, attended)
-        return super().forward(hidden_states, *args, wings=wings, **kwargs)  # type: ignore[misc]
+        return super().forward(hidden_states, *args, wings=wings, **kwargs)
 
     def residual_after_attention(self, residual: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """The residual stream once the main attention, with any norm or multiplier on it, was added."""
@@ -61,7 +61,7 @@ class WingsDecoderLayerMixin:
     def _checkpoints_reentrantly(self) -> bool:
         if not (self.training and getattr(self, "gradient_checkpointing", False) and torch.is_grad_enabled()):
             return False
-        keywords = getattr(self._gradient_checkpointing_func, "keywords", {})  # type: ignore[attr-defined]
+        keywords = getattr(self._gradient_checkpointing_func, "keywords", {})
         return keywords.get("use_reentrant", False)
 
 
@@ -74,7 +74,7 @@ class _ReturnSharedGradient(torch.autograd.Function):
         return hidden_states.view_as(hidden_states)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         shared = ctx.leaf[0].grad
         return (gradient if shared is None else gradient + shared), None
 

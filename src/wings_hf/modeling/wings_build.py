@@ -14,9 +14,8 @@ from transformers import (
     PreTrainedModel,
 )
 
+from wings_hf.configuration.wings_image_tokens import IMAGE_TOKEN
 from wings_hf.modeling.wings_vision import tower_arguments
-
-IMAGE_TOKEN = "<image>"
 
 
 def transplant(
@@ -56,9 +55,10 @@ def transplant(
 
 
 def free_image_token_id(tokenizer: Any) -> int:
-    """Id of the tokenizer's `<image>` token, else the one that it would give to the next token added."""
-    known = tokenizer.get_vocab().get(IMAGE_TOKEN)
-    return len(tokenizer) if known is None else known
+    """Id of the tokenizer's image token (`<image>`, or what it names), else the one that a new token would get."""
+    names = (IMAGE_TOKEN, getattr(tokenizer, "image_token", None))
+    known = [tokenizer.get_vocab()[name] for name in names if name in tokenizer.get_vocab()]
+    return known[0] if known else len(tokenizer)
 
 
 def _load_text(model: str | PreTrainedModel, dtype: Any, attn_implementation: str | None) -> PreTrainedModel:

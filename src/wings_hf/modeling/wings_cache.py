@@ -39,28 +39,28 @@ class WingsCacheMixin:
     wings_saw_images: bool
 
     def reset(self) -> None:
-        super().reset()  # type: ignore[misc]
+        super().reset()
         self.wings.reset()
         self.wings_saw_images = False
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        super().reorder_cache(beam_idx)  # type: ignore[misc]
+        super().reorder_cache(beam_idx)
         self.wings.reorder_cache(beam_idx)
 
     def crop(self, tokens_to_remove: int) -> None:
-        super().crop(tokens_to_remove)  # type: ignore[misc]
+        super().crop(tokens_to_remove)
         self.wings.crop(tokens_to_remove)
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        super().batch_repeat_interleave(repeats)  # type: ignore[misc]
+        super().batch_repeat_interleave(repeats)
         self.wings.batch_repeat_interleave(repeats)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        super().batch_select_indices(indices)  # type: ignore[misc]
+        super().batch_select_indices(indices)
         self.wings.batch_select_indices(indices)
 
     def activate_past_recording(self, *args: Any) -> None:
-        super().activate_past_recording(*args)  # type: ignore[misc]
+        super().activate_past_recording(*args)
         self.wings.activate_past_recording(*args)
 
 

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 
 from wings_hf.modeling.wings_cache import Notes, past_classes, write_notes
+from wings_hf.modeling.wings_masks import call_positions, check_router_length, learner_masks, packed_samples
 from wings_hf.modeling.wings_rope import RopeSpec
 from wings_hf.modeling.wings_router import NO_KEY, TEXT_AFTER, TEXT_BEFORE, VISUAL
 
@@ -58,52 +60,61 @@ class WingsContext:
         return self.rope_tables[spec]
 
 
-def build_context(
+def make_context(
+    config: PreTrainedConfig,
+    text_config: PreTrainedConfig,
+    inputs_embeds: torch.Tensor,
     is_image: torch.Tensor,
+    may_hold_images: bool,
+    attention_mask: Any,
     padding_mask: torch.Tensor | None,
-    positions: torch.Tensor,
-    samples: torch.Tensor | None,
-    sees_images: bool,
-    mask: Any,
-    custom_mask: torch.Tensor | None,
+    learner_mask: Any,
+    position_ids: torch.Tensor | None,
     cache: Any,
-    notes_layer: int,
 ) -> WingsContext:
     """
     Works out which rows see which modality, and notes this call's positions in the cache.
 
     Args:
+        config: a `WingsConfig`.
+        text_config: the language model's configuration, with the attention backend.
+        inputs_embeds: merged embeddings, (b, s, d).
         is_image: positions with an image feature, bool (b, s).
-        padding_mask: False at padding, bool (b, s); `None` where there is none.
-        positions: position ids, long (b, s).
-        samples: index of the packed sample that each position belongs to, long (b, s); `None` where rows hold one.
-        sees_images: see `WingsContext`.
-        mask: causal mask of the learners for the attention backend.
-        custom_mask: the same where the user gave it, (b, 1, s, t): it may be other than causal.
+        may_hold_images: False where the host knows that there are none.
+        attention_mask, padding_mask, learner_mask, position_ids: see `WingsModel.forward`.
         cache: an extended cache or `None`.
-        notes_layer: index of its layer of notes.
     """
-    valid = torch.ones_like(is_image) if padding_mask is None else padding_mask
+    masks = learner_masks(text_config, inputs_embeds, attention_mask, padding_mask, learner_mask, position_ids, cache)
+    past = 0 if cache is None else cache.get_seq_length()
+    positions = call_positions(inputs_embeds, masks.given, position_ids, past)
+    check_router_length(config, positions, past, given=position_ids is not None)
+    packed = position_ids is not None and attention_mask is None and cache is None
+    starts = _sample_starts(packed_samples(positions)) if packed else None
+    sees_images = may_hold_images or (cache is not None and cache.wings_saw_images)
+    if cache is not None:
+        cache.wings_saw_images = sees_images
+
+    valid = torch.ones_like(is_image) if masks.padding is None else masks.padding
     visual, textual = is_image & valid, ~is_image & valid
-    past = past_classes(cache, notes_layer)
-    starts = None if samples is None else _sample_starts(samples)
-    has_text = _any_before(textual, None if past is None else past > VISUAL, starts)
+    notes_layer = len(config.winged_layers)
+    past_keys = past_classes(cache, notes_layer)
+    has_text = _any_before(textual, None if past_keys is None else past_keys > VISUAL, starts)
     if sees_images:
-        has_visual = _any_before(visual, None if past is None else past == VISUAL, starts)
+        has_visual = _any_before(visual, None if past_keys is None else past_keys == VISUAL, starts)
     else:
         has_visual = torch.zeros_like(has_text)
     text_class = torch.where(has_visual, TEXT_AFTER, TEXT_BEFORE)
     classes = torch.where(visual, VISUAL, torch.where(textual, text_class, NO_KEY))
     notes = ((classes, positions),) * 2 if cache is None else write_notes(cache, notes_layer, classes, positions)
-    if custom_mask is not None:
-        has_visual, has_text = _visible(custom_mask, notes[0][0])
+    if masks.custom is not None:
+        has_visual, has_text = _visible(masks.custom, notes[0][0])
     return WingsContext(
         visual=visual,
         textual=textual,
         present=torch.stack([has_visual, has_text], dim=-1),
         positions=positions,
         sees_images=sees_images,
-        mask=mask,
+        mask=masks.attention,
         notes=notes,
         cache=cache,
     )

@@ -41,14 +41,14 @@ class WingsGenerationMixin:
     """Overrides of `GenerationMixin`."""
 
     def _prepare_static_cache(self, *args: Any, max_cache_len: int, **kwargs: Any) -> Cache:
-        cache = super()._prepare_static_cache(*args, max_cache_len=max_cache_len, **kwargs)  # type: ignore[misc]
-        if self.config.learners:  # type: ignore[attr-defined]
+        cache = super()._prepare_static_cache(*args, max_cache_len=max_cache_len, **kwargs)
+        if self.config.learners:
             length = max(max_cache_len, getattr(self, "_previous_max_cache_length", -1))
             self._extend_cache(cache, length)
         return cache
 
     def _extend_cache(self, cache: Cache, static_length: int | None = None) -> None:
-        extend_cache(cache, len(self.config.winged_layers), static_length)  # type: ignore[attr-defined]
+        extend_cache(cache, len(self.config.winged_layers), static_length)
 
     def prepare_inputs_for_generation(
         self,
@@ -58,10 +58,10 @@ class WingsGenerationMixin:
         inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        config = self.config  # type: ignore[attr-defined]
+        config = self.config
         if past_key_values is not None and config.learners:
             self._extend_cache(past_key_values)
-        inputs = super().prepare_inputs_for_generation(  # type: ignore[misc]
+        inputs = super().prepare_inputs_for_generation(
             input_ids,
             past_key_values=past_key_values,
             attention_mask=attention_mask,
@@ -80,14 +80,14 @@ class WingsGenerationMixin:
             batch, length = tokens.shape[:2]
             inputs["learner_attention_mask"] = create_causal_mask(
                 config=config.text_config,
-                inputs_embeds=torch.empty((batch, length, 0), dtype=self.dtype, device=tokens.device),  # type: ignore
+                inputs_embeds=torch.empty((batch, length, 0), dtype=self.dtype, device=tokens.device),
                 attention_mask=attention_mask,
-                past_key_values=past_key_values.wings,  # type: ignore[attr-defined]
+                past_key_values=past_key_values.wings,
             )
             if attention_mask is not None and attention_mask.ndim == 2 and prepared is not attention_mask:
                 inputs["padding_mask"] = attention_mask[:, -length:].contiguous()
         return inputs
 
     def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
-        processors = super()._get_logits_processor(*args, **kwargs)  # type: ignore[misc]
-        return ImageTokenGuard(processors, self.config.image_token_id)  # type: ignore[attr-defined]
+        processors = super()._get_logits_processor(*args, **kwargs)
+        return ImageTokenGuard(processors, self.config.image_token_id)
