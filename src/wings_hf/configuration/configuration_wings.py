@@ -12,7 +12,7 @@ from transformers.utils import CONFIG_NAME
 
 from wings_hf.configuration.wings_image_tokens import count_image_tokens
 from wings_hf.configuration.wings_towers import describe_tower
-from wings_hf.hub.wings_remote_code import MODEL_AUTO_MAP, write_code
+from wings_hf.hub.wings_remote_code import MODEL_AUTO_MAP, flat_sources, write_code
 
 LEARNERS = ("visual", "textual")
 MAX_LEARNER_HEAD_SIZE = 248  # eight more columns still fit the largest head (256) of the fused kernels
@@ -257,3 +257,5 @@ def _from_dict(name: str, values: dict, default_type: str) -> PreTrainedConfig:
 
 
 __all__ = ["WingsConfig"]
+
+flat_sources(__name__)

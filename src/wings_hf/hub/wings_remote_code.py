@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 MODEL_AUTO_MAP = {
@@ -35,12 +36,18 @@ def write_code(entry: str, directory: str | os.PathLike) -> None:
         entry: `__name__` of a module of this package, or of its copy loaded as remote code.
         directory: the folder of the model.
     """
-    for name, source in _flat_sources(entry).items():
+    for name, source in flat_sources(entry).items():
         _write_whole(Path(directory) / f"{name}.py", source)
 
 
-def _flat_sources(entry: str) -> dict[str, bytes]:
-    """Base name -> flat source, of `entry` and what it imports, directly or through others."""
+@cache
+def flat_sources(entry: str) -> dict[str, bytes]:
+    """
+    Base name -> flat source, of `entry` and what it imports, directly or through others.
+
+    Entry modules ask once when they are imported: what is saved later is the code that ran, whatever happens to the
+    files of the installation meanwhile.
+    """
     sources: dict[str, bytes] = {}
     waiting = [entry]
     while waiting:

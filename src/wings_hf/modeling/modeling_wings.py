@@ -30,6 +30,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs, can_return_tuple, logging
 
 from wings_hf.configuration.configuration_wings import WingsConfig
+from wings_hf.hub.wings_remote_code import flat_sources
 from wings_hf.modeling.wings_backbone import (
     add_layer_learners,
     attach_wings,
@@ -441,3 +442,6 @@ class WingsForCausalLM(WingsPreTrainedModel, WingsGenerationMixin, GenerationMix
                     self._init_weights(module)
                     module.train(self.training)
         return self
+
+
+flat_sources(__name__)

@@ -161,7 +161,8 @@ class WingsAttentionMixin:
         keys, values = split_heads(keys, self.learner_heads), split_heads(values, self.learner_heads)
         if self.learner_rope is not None:
             keys = self.learner_rope.rotate(keys, wings.rope(self.learner_rope))
-        return append_key_columns(keys, owners), nn.functional.pad(values, (0, MODALITY_COLUMNS))
+        foreign = [wings.foreign(name).to(device) for name in names]
+        return append_key_columns(keys, foreign), nn.functional.pad(values, (0, MODALITY_COLUMNS))
 
     def attend_learners(
         self,

@@ -53,6 +53,10 @@ class WingsContext:
         """Positions of this call whose keys the learner sees, bool (b, s)."""
         return self.visual if learner == "visual" else self.textual
 
+    def foreign(self, learner: str) -> torch.Tensor:
+        """Positions of this call that hold the other modality, bool (b, s)."""
+        return self.textual if learner == "visual" else self.visual
+
     def rope(self, spec: RopeSpec) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotary tables for this call's positions, made once for all layers that share a theta."""
         if spec not in self.rope_tables:

@@ -95,14 +95,16 @@ def split_heads(states: torch.Tensor, heads: int) -> torch.Tensor:
     return states.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def append_key_columns(keys: torch.Tensor, owners: Sequence[torch.Tensor]) -> torch.Tensor:
+def append_key_columns(keys: torch.Tensor, foreign: Sequence[torch.Tensor]) -> torch.Tensor:
     """
-    Appends the modality columns to keys (b, h, s, e): column i holds 0 for keys of learner i, else -M.
+    Appends the modality columns to keys (b, h, s, e): column i holds -M for keys foreign to learner i, else 0.
+
+    Padding is foreign to none: the causal mask keeps it out, and a row of padding needs a key within reach.
     """
-    foreign = FOREIGN_KEY_SCORE.get(keys.dtype, DEFAULT_FOREIGN_KEY_SCORE)
+    score = FOREIGN_KEY_SCORE.get(keys.dtype, DEFAULT_FOREIGN_KEY_SCORE)
     columns = keys.new_zeros(*keys.shape[:-1], MODALITY_COLUMNS)
-    for index, owned in enumerate(owners):
-        columns[..., index] = torch.where(owned, 0.0, foreign).to(keys.dtype).unsqueeze(1)
+    for index, is_foreign in enumerate(foreign):
+        columns[..., index] = torch.where(is_foreign, score, 0.0).to(keys.dtype).unsqueeze(1)
     return torch.cat([keys, columns], dim=-1)
 
 

@@ -24,7 +24,7 @@ from transformers.tokenization_utils_base import TextInput
 from transformers.utils import PROCESSOR_NAME
 
 from wings_hf.configuration.wings_image_tokens import IMAGE_TOKEN, count_image_tokens, ensure_image_token
-from wings_hf.hub.wings_remote_code import PROCESSOR_AUTO_MAP, write_code
+from wings_hf.hub.wings_remote_code import PROCESSOR_AUTO_MAP, flat_sources, write_code
 from wings_hf.processing.wings_call_arguments import (
     Call,
     WingsProcessorKwargs,
@@ -434,3 +434,6 @@ class WingsProcessor(ProcessorMixin):
             return tokens - placeholders + sum(counts[id(image)] for image in chat.all_images)
 
         return fit_conversations(conversations, count_tokens, max_length, overlong)
+
+
+flat_sources(__name__)
