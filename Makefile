@@ -4,16 +4,18 @@ VENV ?= .venv
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt $(PIP_ARGS)
 
-.PHONY: help demo test test-slow lint clean
+.PHONY: help demo test test-slow lint bench clean
 
 help:
 	@echo "make demo       train a tiny model to see, measure what it forgets (./wings-demo, about 5 minutes)"
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the slow tests"
 	@echo "make lint       ruff and mypy"
+	@echo "make bench      what the wings cost, as ratios to the same backbone without them"
 
 # One stamp per set of extras; each is made again when the dependencies change.
 $(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: setup.cfg constraints.txt
@@ -35,6 +37,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What the wings cost, as ratios to the same backbone without them (a few minutes).
+bench: $(VENV)/.demo
+	$(BIN)/python benchmarks/overhead.py $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
