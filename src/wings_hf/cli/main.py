@@ -18,7 +18,11 @@ from types import ModuleType
 
 from wings_hf.version import __version__
 
-COMMANDS: dict[str, str] = {}
+COMMANDS = {
+    "demo": "wings_hf.cli.demo",
+    "train": "wings_hf.cli.train",
+    "chat": "wings_hf.cli.chat",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +67,7 @@ def _add_command(commands: argparse._SubParsersAction, name: str, module: Module
 
 
 def _paragraph(error: Exception, command: str) -> str:
-    """One wrapped paragraph: the command, what kind of failure where the message does not say, the message."""
+    """The failure in one wrapped paragraph; with its type where the message alone is no sentence."""
     message = str(error).strip() or "no message"
     kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
     text = f"wings-hf {command}: {kind}{message} (--debug shows where it was raised)"

@@ -1,0 +1,146 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""A conversation with a model that keeps its cache from turn to turn."""
+
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from PIL import Image
+from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer, DynamicCache, TextStreamer
+from transformers.feature_extraction_utils import BatchFeature
+
+import wings_hf  # noqa: F401  (registers the Auto classes)
+
+Message = dict[str, Any]
+
+
+class ChatSession:
+    """A model, what was said so far, and the cache that holds it.
+
+    Args:
+        model: a causal language model, with or without sight.
+        processor: a `WingsProcessor`, or a tokenizer for text alone.
+        system: a system message to begin with.
+        out: where answers are written as they come.
+    """
+
+    def __init__(self, model: Any, processor: Any, system: str | None = None, out: TextIO = sys.stdout) -> None:
+        self.model, self.processor, self.system, self.out = model, processor, system, out
+        self.tokenizer = getattr(processor, "tokenizer", processor)
+        self.generation: dict[str, Any] = {"max_new_tokens": 512, "do_sample": False}
+        self.begin()
+
+    @classmethod
+    def load(
+        cls, name: str, device: str = "auto", system: str | None = None, trust_remote_code: bool = False
+    ) -> "ChatSession":
+        """The session of a model folder or name.
+
+        Raises:
+            OSError, ValueError: it cannot be loaded, or has no chat template.
+        """
+        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto", trust_remote_code=trust_remote_code)
+        loader = AutoProcessor if model.config.model_type == "wings" else AutoTokenizer
+        processor = loader.from_pretrained(name, trust_remote_code=trust_remote_code)
+        if processor.chat_template is None:
+            raise ValueError(f"{name} has no chat template: it was not made to converse.")
+        return cls(model.to(_pick_device(device)).eval(), processor, system)
+
+    @property
+    def sees(self) -> bool:
+        """Whether the model takes images."""
+        return hasattr(self.processor, "image_processor")
+
+    def begin(self) -> None:
+        """Forget what was said and what was shown."""
+        self.messages: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
+        self.shown: list[str] = []
+        self._forget_cache()
+
+    def _forget_cache(self) -> None:
+        self.cache = DynamicCache(config=self.model.config.get_text_config())
+        self.cached_ids: list[int] = []
+        self.cached_images = 0
+
+    def limit(self, max_new_tokens: int, temperature: float) -> None:
+        """How long answers may be, and how they are drawn (temperature 0: the likeliest)."""
+        self.generation = {"max_new_tokens": max_new_tokens, "do_sample": temperature > 0}
+        if temperature > 0:
+            self.generation["temperature"] = temperature
+
+    def show(self, path: str) -> None:
+        """Put an image before the next message.
+
+        Raises:
+            ValueError: the model takes no images, or the file is none.
+        """
+        if not self.sees:
+            raise ValueError("This model reads text only, it takes no images.")
+        try:
+            with Image.open(path) as image:
+                image.verify()
+        except FileNotFoundError:
+            raise ValueError(f"There is no file {path}.") from None
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f"{path} cannot be read as an image ({error}).") from error
+        self.shown.append(str(Path(path)))
+
+    def say(self, text: str) -> str:
+        """Say `text` after the images shown; write the answer as it comes, and return it.
+
+        An answer that is stopped half-way (KeyboardInterrupt) is forgotten, with the message that it was for.
+        """
+        items = [{"type": "image", "path": path} for path in self.shown]
+        content = [*items, {"type": "text", "text": text}] if self.sees else text
+        messages = [*self.messages, {"role": "user", "content": content}]
+        try:
+            answer = self._answer(messages)
+        except BaseException:
+            self._forget_cache()
+            raise
+        self.messages = [*messages, {"role": "assistant", "content": answer}]
+        self.shown = []
+        return answer
+
+    def _answer(self, messages: list[Message]) -> str:
+        inputs = self._encode(messages)
+        prompt = inputs["input_ids"].shape[1]
+        streamer = TextStreamer(self.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        streamer.on_finalized_text = self._write  # type: ignore[method-assign]
+        ids = self.model.generate(
+            **inputs,
+            **self.generation,
+            past_key_values=self.cache,
+            streamer=streamer,
+            pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
+        )[0].tolist()
+        self.cached_ids = ids[: int(self.cache.get_seq_length())]
+        return self.tokenizer.decode(ids[prompt:], skip_special_tokens=True)
+
+    def _encode(self, messages: list[Message]) -> BatchFeature:
+        """Inputs for the whole conversation, with the pixels only of images that the cache does not hold."""
+        inputs = self.processor.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+        )
+        ids = inputs["input_ids"][0].tolist()
+        if not self.cached_ids or ids[: len(self.cached_ids)] != self.cached_ids or len(ids) == len(self.cached_ids):
+            self._forget_cache()
+        if "pixel_values" in inputs:
+            images = len(inputs["pixel_values"])
+            new = inputs.pop("pixel_values")[self.cached_images :]
+            if len(new):
+                inputs["pixel_values"] = new.to(self.model.dtype)
+            self.cached_images = images
+        return inputs.to(self.model.device)
+
+    def _write(self, text: str, stream_end: bool = False) -> None:
+        print(text, end="\n" if stream_end else "", flush=True, file=self.out)
+
+
+def _pick_device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator or torch.device("cpu")
