@@ -2,9 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Low precision, and masks that the caller prepared."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from tiny import backbone_of, relative_error, tiny_inputs, tiny_model
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from oracle import WingsOracle, positions_from_mask
 
@@ -84,3 +89,46 @@ def test_a_prepared_mask_bit_for_bit_in_stage_1():
         ours = model(input_ids=inputs.input_ids, attention_mask=mask, use_cache=False).logits
         theirs = backbone_of(model, "sdpa")(input_ids=inputs.input_ids, attention_mask=mask, use_cache=False).logits
     assert torch.equal(ours, theirs)
+
+
+@pytest.fixture
+def spied() -> Iterator[list[tuple[int, int]]]:
+    """Registers the backend "spy", sdpa that notes (key heads, width of the values) of each call."""
+    calls: list[tuple[int, int]] = []
+
+    def spy(module, query, key, value, *args, **kwargs):
+        calls.append((key.shape[1], value.shape[-1]))
+        return sdpa_attention_forward(module, query, key, value, *args, **kwargs)
+
+    AttentionInterface.register("spy", spy)
+    AttentionMaskInterface.register("spy", sdpa_mask)
+    yield calls
+
+
+@pytest.mark.parametrize(
+    ("options", "main_calls"),
+    [
+        # (key heads, width): 2 key heads of size 8 in the backbone, 4 of size 8 + 8 in the learners
+        ({"router": "position"}, [(2, 16)]),  # the router's columns ride in the values
+        ({"router": "modality"}, [(2, 16)]),
+        ({"router": "uniform"}, [(2, 8)]),
+        ({"learners": ("visual",)}, [(2, 8)]),
+        ({"router": "position", "learner_scope": "visual_context"}, [(2, 8), (2, 8)]),  # a second, narrow pass
+    ],
+    ids=str,
+)
+def test_calls_of_the_attention_function(spied, options, main_calls):
+    """One call for the main branch and router, one for both learners; with `visual_context` the main call is as ever.
+
+    A widened value changes rounding on some kernels, not on every machine: so the calls themselves are looked at.
+    """
+    model = tiny_model("llama", "spy", **options)
+    inputs = tiny_inputs(model, "tttvvttt", "tttttttt")
+    with torch.no_grad():
+        model(**inputs.kwargs(), use_cache=False)
+        layers = model.config.text_config.num_hidden_layers
+        assert [call for call in spied if call[0] == 2] == main_calls * layers
+        assert len([call for call in spied if call[0] == 4]) == layers
+        spied.clear()
+        model(input_ids=inputs.input_ids, use_cache=False)  # text only
+        assert [call for call in spied if call[0] == 2] == [(2, 8)] * layers

@@ -213,6 +213,8 @@ class WingsModel(WingsPreTrainedModel):
         inputs_embeds, is_image = merge_images(
             self.config, self.get_input_embeddings(), input_ids, inputs_embeds, mm_token_type_ids, features
         )
+        if images is None and self.training and torch.is_grad_enabled():
+            inputs_embeds = inputs_embeds + self._zero_of_idle_parameters()
         if self.config.learners:
             packable = None if attention_mask is not None else position_ids
             past_key_values, use_cache = self._prepare_cache(past_key_values, use_cache, packable)
@@ -245,6 +247,18 @@ class WingsModel(WingsPreTrainedModel):
             image_hidden_states=images,
             router_logits=getattr(outputs, "router_logits", None),
         )
+
+    def _zero_of_idle_parameters(self) -> torch.Tensor | float:
+        """
+        Zero, as a function of the parameters that a call without images leaves aside.
+
+        They get a gradient of zero instead of none, as data parallel training needs it where other processes have
+        images, and as a stage that trains nothing else needs it to have a loss to differentiate.
+        """
+        kinds = (LowRankLearner, PositionRouter, ModalityRouter, WingsMultiModalProjector)
+        modules = [module for module in self.modules() if isinstance(module, kinds) or module is self.vision_tower]
+        parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+        return sum((p.flatten()[:1].sum() * 0.0).to(self.dtype) for p in parameters)
 
     def _images(self, pixel_values: torch.Tensor | None, encoded: dict | None) -> list[torch.Tensor] | None:
         image = None if encoded is None else encoded.get("image")
@@ -365,6 +379,8 @@ class WingsForCausalLM(WingsPreTrainedModel, WingsGenerationMixin, GenerationMix
             return_dict=True,
             **kwargs,
         )
+        if labels is not None:  # the placeholder is never predicted, and may lie past the vocabulary
+            labels = labels.masked_fill(labels == self.config.image_token_id, -100)
         head_mask = attention_mask if isinstance(attention_mask, torch.Tensor) else None
         result = self.causal_head(
             self, outputs, attention_mask=head_mask, labels=labels, logits_to_keep=logits_to_keep, **kwargs

@@ -22,10 +22,12 @@ from torch import nn
 from transformers import AttentionInterface, PreTrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from wings_hf.configuration.configuration_wings import LEARNERS
+from wings_hf.modeling.wings_cache import quantizes
 from wings_hf.modeling.wings_context import WingsContext
 from wings_hf.modeling.wings_learners import (
     MODALITY_COLUMNS,
-    LowRankLearner,
+    LearnerMaps,
     append_key_columns,
     append_query_columns,
     project_keys_values,
@@ -34,15 +36,13 @@ from wings_hf.modeling.wings_learners import (
     split_heads,
 )
 from wings_hf.modeling.wings_rope import RopeSpec
-from wings_hf.modeling.wings_router import Router, blend
+from wings_hf.modeling.wings_router import VISUAL, Router, blend
 
 ATTENTION_NAME = f"wings:{__name__}"  # its own for each copy of this module that is loaded as remote code
 HEAD_SIZE_STEP = 8  # fused kernels take head sizes in steps of eight
 MAX_FLASH_HEAD_SIZE = 256
 # What FlashAttention needs to tell packed samples apart, for the learners as for the main branch.
 PACKING_ARGUMENTS = ("position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
-
-LEARNER_NAMES = ("visual", "textual")
 
 
 class AttentionConfigView:
@@ -137,36 +137,44 @@ class WingsAttentionMixin:
         names = self.learners_at_work(wings)
         if not names and wings.cache is None:
             return None
-        keys, values = self.learner_keys_values(wings, query_input.device)
-        if wings.cache is not None:
-            keys, values = wings.cache.wings.update(keys, values, self.learner_cache_index)
+        maps = {name: getattr(self, f"{name}_learner")(query_input) for name in self.learner_names}
+        keys, values = self.learner_keys_values(wings, maps, query_input.device)
         if not names:
             return None
-        attended = self.attend_learners(names, query_input, keys, values, wings, packing)
-        indices = [LEARNER_NAMES.index(name) for name in names]
+        at_work = [maps[name] for name in names]
+        attended = self.attend_learners(names, at_work, query_input, keys, values, wings, packing)
+        indices = [LEARNERS.index(name) for name in names]
         present = wings.present[..., indices].to(query_input.device)
         gates = blend(logits, present)
         if self.visual_context_only:
             present = present & wings.present[..., :1].to(query_input.device)
-        return project_outputs(self.learners(names), attended, gates, present)
+        return project_outputs(at_work, attended, gates, present)
 
-    def learners(self, names: tuple[str, ...]) -> list[LowRankLearner]:
-        return [getattr(self, f"{name}_learner") for name in names]
-
-    def learner_keys_values(self, wings: WingsContext, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values of this call's positions for the learners, each (b, h, s, e + MODALITY_COLUMNS)."""
+    def learner_keys_values(
+        self, wings: WingsContext, maps: dict[str, LearnerMaps], device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of all positions, cached ones included, each (b, h, t, e + MODALITY_COLUMNS)."""
         names = self.learner_names
         owners = [wings.owners(name).to(device) for name in names]
-        keys, values = project_keys_values(self.learners(names), wings.x.to(device), owners)
+        keys, values = project_keys_values(list(maps.values()), wings.x.to(device), owners)
         keys, values = split_heads(keys, self.learner_heads), split_heads(values, self.learner_heads)
         if self.learner_rope is not None:
             keys = self.learner_rope.rotate(keys, wings.rope(self.learner_rope))
         foreign = [wings.foreign(name).to(device) for name in names]
-        return append_key_columns(keys, foreign), nn.functional.pad(values, (0, MODALITY_COLUMNS))
+        quantized = wings.cache is not None and quantizes(wings.cache, self.learner_cache_index)
+        if quantized:  # -M would swallow the numbers that it shares a scale with: the notes make the columns again
+            keys, values = wings.cache.wings.update(keys, values, self.learner_cache_index)
+            classes = wings.notes[0][0].to(device)
+            foreign = [classes > VISUAL if name == "visual" else classes == VISUAL for name in names]
+        keys, values = append_key_columns(keys, foreign), nn.functional.pad(values, (0, MODALITY_COLUMNS))
+        if wings.cache is not None and not quantized:
+            keys, values = wings.cache.wings.update(keys, values, self.learner_cache_index)
+        return keys, values
 
     def attend_learners(
         self,
         names: tuple[str, ...],
+        maps: list[LearnerMaps],
         query_input: torch.Tensor,
         keys: torch.Tensor,
         values: torch.Tensor,
@@ -174,7 +182,7 @@ class WingsAttentionMixin:
         packing: dict[str, Any],
     ) -> torch.Tensor:
         """What each learner gathers from the keys of its modality, (b, s, n, d): one grouped-query call for all."""
-        queries = project_queries(self.learners(names), query_input)  # (b, s, n, d)
+        queries = project_queries(maps, query_input)  # (b, s, n, d)
         queries = queries.unflatten(-1, (self.learner_heads, -1)).permute(0, 3, 2, 1, 4)  # (b, h, n, s, e)
         head_size = queries.shape[-1]
         if self.learner_rope is not None:
@@ -217,10 +225,11 @@ def plain_eager_attention(
     """Eager attention without softcap, sinks or bias: query (b, h * n, s, e), key and value (b, h, t, e)."""
     key = key.repeat_interleave(module.num_key_value_groups, dim=1)
     value = value.repeat_interleave(module.num_key_value_groups, dim=1)
-    scores = query @ key.transpose(2, 3) * scaling
+    # float32: in float16 a mask's lowest number and a foreign key's score together are -inf.
+    scores = (query @ key.transpose(2, 3)).float() * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
-    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    weights = scores.softmax(-1).to(query.dtype)
     return (weights @ value).transpose(1, 2), weights
 
 
@@ -250,16 +259,18 @@ def wings_attention_forward(
     if wings is None or module.router is None or not wings.sees_images:
         output, weights = backend(module, query, key, value, attention_mask, **kwargs)
         return output, (weights, None)
-    columns = _router_columns(module, query, value, wings)
+    columns, logits = _router_columns(module, query, value, wings)
     if module.config._attn_implementation == "eager":
         output, weights = backend(module, query, key, value, attention_mask, **kwargs)
         attended = (weights @ columns.unsqueeze(1)).transpose(1, 2)  # (b, s, H, c)
-        return output, (weights, module.router.logits(attended))
-    return _ride_in_values(module, backend, query, key, value, columns, attention_mask, **kwargs)
+        return output, (weights, logits(attended))
+    return _ride_in_values(module, backend, query, key, value, columns, logits, attention_mask, **kwargs)
 
 
-def _router_columns(module: Any, query: torch.Tensor, value: torch.Tensor, wings: WingsContext) -> torch.Tensor:
-    """The router's columns R for the keys at hand, (b, t, c)."""
+def _router_columns(
+    module: Any, query: torch.Tensor, value: torch.Tensor, wings: WingsContext
+) -> tuple[torch.Tensor, Callable]:
+    """The router's columns R for the keys at hand, (b, t, c), and what makes logits of them once attended."""
     heads = module.config.num_attention_heads
     if query.shape[1] != heads:
         raise NotImplementedError(
@@ -267,8 +278,9 @@ def _router_columns(module: Any, query: torch.Tensor, value: torch.Tensor, wings
             "of them: expected router='uniform' under tensor parallelism."
         )
     classes, positions = wings.notes[1] if module.slides else wings.notes[0]
-    columns = module.router.key_columns(classes.to(value.device), positions.to(value.device))
-    return columns.to(value.dtype)
+    weight, bias = module.router(query)
+    columns = module.router.key_columns(weight, classes.to(value.device), positions.to(value.device))
+    return columns.to(value.dtype), lambda attended: module.router.logits(weight, bias, attended)
 
 
 def _ride_in_values(
@@ -278,6 +290,7 @@ def _ride_in_values(
     key: torch.Tensor,
     value: torch.Tensor,
     columns: torch.Tensor,
+    logits: Callable,
     attention_mask: Any,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, tuple[None, torch.Tensor]]:
@@ -294,11 +307,11 @@ def _ride_in_values(
         output, _ = backend(module, query, key, value, attention_mask, **kwargs)
         narrow = nn.functional.pad(columns, (0, size - count))
         attended, _ = backend(module, query, key, narrow, attention_mask, **kwargs)
-        return output, (None, module.router.logits(attended[..., :count]))
+        return output, (None, logits(attended[..., :count]))
     query, key = (nn.functional.pad(states, (0, HEAD_SIZE_STEP)) for states in (query, key))
     value = torch.cat([value, nn.functional.pad(columns, (0, HEAD_SIZE_STEP - count))], dim=-1)
     output, _ = backend(module, query, key, value, attention_mask, **kwargs)
-    return output[..., :size].contiguous(), (None, module.router.logits(output[..., size : size + count]))
+    return output[..., :size].contiguous(), (None, logits(output[..., size : size + count]))
 
 
 AttentionInterface.register(ATTENTION_NAME, wings_attention_forward)

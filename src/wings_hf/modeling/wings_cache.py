@@ -77,6 +77,11 @@ def extend_cache(cache: Cache, num_learner_layers: int, static_length: int | Non
         ValueError: if the cache holds tokens already, or layers of a kind that attention does not keep.
     """
     if isinstance(cache, WingsCacheMixin):
+        if cache.wings_learner_layers != num_learner_layers:
+            raise ValueError(
+                f"past_key_values was filled by a model with learners in {cache.wings_learner_layers} layers, this one "
+                f"has them in {num_learner_layers}: expected an empty cache, or one that this model has filled."
+            )
         return
     if cache.layers and int(cache.get_seq_length()) > 0:
         raise ValueError(
@@ -99,6 +104,7 @@ def extend_cache(cache: Cache, num_learner_layers: int, static_length: int | Non
     cache.__class__ = winged_class(WingsCacheMixin, type(cache))
     cache.wings = Cache(layers=layers, offloading=cache.offloading)
     cache.wings_saw_images = False
+    cache.wings_learner_layers = num_learner_layers
 
 
 def new_cache(config: PreTrainedConfig, num_learner_layers: int) -> DynamicCache:
@@ -119,6 +125,11 @@ def _learner_layer(like: CacheLayerMixin | None, static_length: int | None) -> C
             "quantized cache of attention keys and values."
         )
     return _plain_layer(static_length)
+
+
+def quantizes(cache: WingsCacheMixin, index: int) -> bool:
+    """Whether a layer of `cache.wings` keeps its keys and values quantized."""
+    return isinstance(cache.wings.layers[index], QuantizedLayer)
 
 
 def _plain_layer(static_length: int | None) -> CacheLayerMixin:

@@ -5,11 +5,26 @@
 from typing import Any
 
 import torch
-from transformers import LogitsProcessorList
+from torch import nn
+from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.cache_utils import Cache
 from transformers.masking_utils import create_causal_mask
 
 from wings_hf.modeling.wings_cache import extend_cache
+from wings_hf.modeling.wings_masks import check_router_length
+
+
+class ImageTokenBan(LogitsProcessor):
+    """The placeholder is never generated."""
+
+    def __init__(self, image_token_id: int):
+        self.image_token_id = image_token_id
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        if self.image_token_id < scores.shape[-1]:
+            scores = scores.clone()
+            scores[:, self.image_token_id] = -float("inf")
+        return scores
 
 
 class ImageTokenGuard(LogitsProcessorList):
@@ -21,14 +36,12 @@ class ImageTokenGuard(LogitsProcessorList):
     """
 
     def __init__(self, processors: LogitsProcessorList, image_token_id: int):
-        super().__init__(processors)
+        # The ban is one of the list, ahead of those that sample: assisted decoding skips an empty list.
+        super().__init__([ImageTokenBan(image_token_id), *processors])
         self.image_token_id = image_token_id
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any) -> torch.FloatTensor:
-        if self.image_token_id < scores.shape[-1]:
-            scores = scores.clone()
-            scores[:, self.image_token_id] = -float("inf")
-        elif len(self) and input_ids.shape[-1]:
+        if self.image_token_id >= scores.shape[-1] and input_ids.shape[-1]:
             is_image = input_ids == self.image_token_id
             places = torch.arange(input_ids.shape[-1], device=input_ids.device)
             last_text = torch.where(is_image, -1, places).amax(-1, keepdim=True).clamp(min=0)
@@ -61,6 +74,10 @@ class WingsGenerationMixin:
         config = self.config
         if past_key_values is not None and config.learners:
             self._extend_cache(past_key_values)
+        types = kwargs.get("mm_token_type_ids")
+        if types is not None and inputs_embeds is None and types.shape[-1] < input_ids.shape[-1]:
+            # Assisted decoding does not extend it by its candidates, which are text.
+            kwargs["mm_token_type_ids"] = nn.functional.pad(types, (0, input_ids.shape[-1] - types.shape[-1]))
         inputs = super().prepare_inputs_for_generation(
             input_ids,
             past_key_values=past_key_values,
@@ -68,12 +85,15 @@ class WingsGenerationMixin:
             inputs_embeds=inputs_embeds,
             **kwargs,
         )
-        if past_key_values is not None and int(past_key_values.get_seq_length()) == 0:
+        if past_key_values is not None and not past_key_values.is_initialized:
             # An assistant's prefill is no "first iteration" to `generate`, but it needs the images all the same.
             images = {
                 name: kwargs[name] for name in ("pixel_values", "mm_encoder_outputs") if kwargs.get(name) is not None
             }
             inputs = {**images, **inputs}
+        total = (input_ids if attention_mask is None else attention_mask).shape[-1]
+        if total > config.router_positions and "position_ids" in inputs:
+            check_router_length(config, inputs["position_ids"], past=total, given=True)
         prepared = inputs.get("attention_mask")
         if config.learners and past_key_values is not None and past_key_values.is_compileable:
             tokens = inputs["inputs_embeds"] if inputs.get("inputs_embeds") is not None else inputs["input_ids"]
@@ -87,6 +107,12 @@ class WingsGenerationMixin:
             if attention_mask is not None and attention_mask.ndim == 2 and prepared is not attention_mask:
                 inputs["padding_mask"] = attention_mask[:, -length:].contiguous()
         return inputs
+
+    def _get_candidate_generator(self, *args: Any, **kwargs: Any) -> Any:
+        generator = super()._get_candidate_generator(*args, **kwargs)
+        if hasattr(generator, "vocab_size"):  # prompt lookup asks whether the placeholder that it found is allowed
+            generator.vocab_size = max(generator.vocab_size, self.config.image_token_id + 1)
+        return generator
 
     def _get_logits_processor(self, *args: Any, **kwargs: Any) -> LogitsProcessorList:
         processors = super()._get_logits_processor(*args, **kwargs)

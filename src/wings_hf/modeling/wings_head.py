@@ -78,6 +78,8 @@ class _HeadSelf:
     def __getattr__(self, name: str) -> Any:
         if name == self._head.decoder_name:
             return self._finished_decoder
+        if name == "vocab_size":  # resizing changes it
+            return self._wings.config.text_config.vocab_size
         if name in self._head.settings:
             return self._head.settings[name]
         return getattr(self._wings, name)

@@ -14,6 +14,7 @@ the plain causal kernel of any backend then does the masking.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -23,6 +24,19 @@ MODALITY_COLUMNS = 8  # two are used; fused kernels take head sizes in steps of 
 # every dtype. float16 cannot hold a larger one, and kernels that form scores in it must not overflow.
 FOREIGN_KEY_SCORE = {torch.float16: -(2.0**14)}
 DEFAULT_FOREIGN_KEY_SCORE = -(2.0**40)
+
+
+class LearnerMaps(NamedTuple):
+    """Down (d, r) and up (r, d) maps of one learner."""
+
+    q_a: torch.Tensor
+    q_b: torch.Tensor
+    k_a: torch.Tensor
+    k_b: torch.Tensor
+    v_a: torch.Tensor
+    v_b: torch.Tensor
+    o_a: torch.Tensor
+    o_b: torch.Tensor
 
 
 class LowRankLearner(nn.Module):
@@ -38,11 +52,19 @@ class LowRankLearner(nn.Module):
             self.register_parameter(f"{name}_a", nn.Parameter(torch.empty(hidden_size, rank)))
             self.register_parameter(f"{name}_b", nn.Parameter(torch.empty(rank, hidden_size)))
 
+    def forward(self, states: torch.Tensor) -> "LearnerMaps":
+        """
+        The maps, for attention to stack with other learners'.
+
+        Attention fetches them by calling the module, since that is when offloading hooks bring its weights in.
+        """
+        return LearnerMaps(*(getattr(self, name) for name in LearnerMaps._fields))
+
     def extra_repr(self) -> str:
         return "hidden_size={}, rank={}".format(*self.q_a.shape)
 
 
-def project_queries(learners: Sequence[LowRankLearner], hidden_states: torch.Tensor) -> torch.Tensor:
+def project_queries(learners: Sequence[LearnerMaps], hidden_states: torch.Tensor) -> torch.Tensor:
     """
     `q = n (1 + Wq)` for each learner: (b, s, d) -> (b, s, n, d). One matmul reads the activations for all.
     """
@@ -53,7 +75,7 @@ def project_queries(learners: Sequence[LowRankLearner], hidden_states: torch.Ten
 
 
 def project_keys_values(
-    learners: Sequence[LowRankLearner], x: torch.Tensor, owners: Sequence[torch.Tensor]
+    learners: Sequence[LearnerMaps], x: torch.Tensor, owners: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     `k = x (1 + Wk)` and `v = x (1 + Wv)` with the maps of each position's own modality.
@@ -75,7 +97,7 @@ def project_keys_values(
 
 
 def project_outputs(
-    learners: Sequence[LowRankLearner], attended: torch.Tensor, gates: torch.Tensor, present: torch.Tensor
+    learners: Sequence[LearnerMaps], attended: torch.Tensor, gates: torch.Tensor, present: torch.Tensor
 ) -> torch.Tensor:
     """
     `sum over learners of g * attended Wo`, exactly 0 where a learner has no visible key.
@@ -101,11 +123,19 @@ def append_key_columns(keys: torch.Tensor, foreign: Sequence[torch.Tensor]) -> t
 
     Padding is foreign to none: the causal mask keeps it out, and a row of padding needs a key within reach.
     """
-    score = FOREIGN_KEY_SCORE.get(keys.dtype, DEFAULT_FOREIGN_KEY_SCORE)
+    score = FOREIGN_KEY_SCORE.get(_attention_dtype(keys), DEFAULT_FOREIGN_KEY_SCORE)
     columns = keys.new_zeros(*keys.shape[:-1], MODALITY_COLUMNS)
     for index, is_foreign in enumerate(foreign):
         columns[..., index] = torch.where(is_foreign, score, 0.0).to(keys.dtype).unsqueeze(1)
     return torch.cat([keys, columns], dim=-1)
+
+
+def _attention_dtype(states: torch.Tensor) -> torch.dtype:
+    """The dtype in which attention reads `states`: autocast changes it on the way to the kernel."""
+    device = states.device.type
+    if device != "meta" and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return states.dtype
 
 
 def append_query_columns(queries: torch.Tensor, columns: Sequence[int]) -> torch.Tensor:

@@ -61,6 +61,13 @@ def learner_masks(
             position_ids=position_ids,
         )
     if given is not None:
+        past = 0 if cache is None else cache.get_seq_length()
+        expected = past + inputs_embeds.shape[1]
+        if isinstance(past, int) and given.shape[1] < expected:
+            raise ValueError(
+                f"attention_mask of shape {tuple(given.shape)}: expected {expected} columns, {past} for the tokens in "
+                f"the cache and {inputs_embeds.shape[1]} for this call's."
+            )
         padding_mask = given[:, -inputs_embeds.shape[1] :]
     if padding_mask is not None:
         padding_mask = padding_mask.to(inputs_embeds.device, torch.bool)
@@ -97,14 +104,14 @@ def check_router_length(config: PreTrainedConfig, positions: torch.Tensor, past:
     """
     Raises where the position router has no row for a position.
 
-    Positions are at most the number of tokens, which the host knows; only where that does not settle it, or
-    positions were given from outside, the device is asked.
+    Positions are below the number of tokens, which the host knows; only where that does not settle it, or a prompt
+    comes with positions of its own, the device is asked. Compiled steps are checked by `generate`.
     """
     if not (config.has_router and config.router == "position") or torch.compiler.is_compiling():
         return
     limit, length = config.router_positions, positions.shape[1]
-    settled = not given and isinstance(past, int) and past + length <= limit
-    if settled or (given and length == 1 and positions.device.type != "cpu"):
+    enough = isinstance(past, int) and past + length <= limit
+    if enough and (not given or (length == 1 and positions.device.type != "cpu")):
         return
     largest = int(positions.max())
     if largest >= limit:

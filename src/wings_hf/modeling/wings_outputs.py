@@ -14,7 +14,7 @@ class WingsModelOutputWithPast(ModelOutput):
     """
     Args:
         last_hidden_state: (b, s, d).
-        past_key_values: the cache, with the wings' layers behind the language model's.
+        past_key_values: the cache, with the wings' own in its attribute `wings`.
         hidden_states, attentions: as the language model gives them.
         image_hidden_states: projected image features, a list of (t, d), one per image.
         router_logits: of a mixture-of-experts language model, where asked for.

@@ -26,13 +26,17 @@ class PositionRouter(nn.Module):
         self.weight = nn.Parameter(torch.empty(positions, 2))
         self.bias = nn.Parameter(torch.empty(2))
 
-    def key_columns(self, classes: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """R for keys of `classes` and `positions`, both (b, t): (b, t, 2)."""
-        return self.weight[positions]
+    def forward(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias; see `LowRankLearner.forward`."""
+        return self.weight, self.bias
 
-    def logits(self, attended: torch.Tensor) -> torch.Tensor:
+    def key_columns(self, weight: torch.Tensor, classes: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """R for keys of `classes` and `positions`, both (b, t): (b, t, 2)."""
+        return weight[positions]
+
+    def logits(self, weight: torch.Tensor, bias: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """Attended columns (b, s, H, 2) -> router logits, float32 (b, s, 2)."""
-        return attended.float().sum(-2) + self.bias.float()
+        return attended.float().sum(-2) + bias.float()
 
 
 class ModalityRouter(nn.Module):
@@ -45,14 +49,18 @@ class ModalityRouter(nn.Module):
         self.weight = nn.Parameter(torch.empty(heads, 3, 2))
         self.bias = nn.Parameter(torch.empty(2))
 
-    def key_columns(self, classes: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    def forward(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias; see `LowRankLearner.forward`."""
+        return self.weight, self.bias
+
+    def key_columns(self, weight: torch.Tensor, classes: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Indicators of the three classes for keys (b, t): (b, t, 3)."""
         kinds = torch.tensor([VISUAL, TEXT_BEFORE, TEXT_AFTER], device=classes.device)
-        return (classes.unsqueeze(-1) == kinds).to(self.weight.dtype)
+        return (classes.unsqueeze(-1) == kinds).to(weight.dtype)
 
-    def logits(self, attended: torch.Tensor) -> torch.Tensor:
+    def logits(self, weight: torch.Tensor, bias: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """Attended columns (b, s, H, 3) -> router logits, float32 (b, s, 2)."""
-        return torch.einsum("bshc,hcl->bsl", attended.float(), self.weight.float()) + self.bias.float()
+        return torch.einsum("bshc,hcl->bsl", attended.float(), weight.float()) + bias.float()
 
 
 Router = PositionRouter | ModalityRouter
