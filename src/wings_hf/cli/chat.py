@@ -37,8 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from transformers.utils import logging
+
     from wings_hf.cli.chat_session import ChatSession
 
+    logging.disable_progress_bar()  # of loading
     session = ChatSession.load(args.model, args.device, args.system, args.trust_remote_code)
     session.limit(args.max_new_tokens, args.temperature)
     for image in args.image:

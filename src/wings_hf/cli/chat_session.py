@@ -41,6 +41,7 @@ class ChatSession:
         Raises:
             OSError, ValueError: it cannot be loaded, or has no chat template.
         """
+        check_name(name)
         model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto", trust_remote_code=trust_remote_code)
         loader = AutoProcessor if model.config.model_type == "wings" else AutoTokenizer
         processor = loader.from_pretrained(name, trust_remote_code=trust_remote_code)
@@ -137,6 +138,13 @@ class ChatSession:
 
     def _write(self, text: str, stream_end: bool = False) -> None:
         print(text, end="\n" if stream_end else "", flush=True, file=self.out)
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError for what can only be a path, and leads to nothing."""
+    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if is_path and not Path(name).exists():
+        raise ValueError(f"There is no folder {name}.")
 
 
 def _pick_device(name: str) -> torch.device:

@@ -1,0 +1,126 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""`wings-hf chat`: streamed answers, images at any turn, and a cache that is kept from turn to turn."""
+
+import io
+from pathlib import Path
+
+import demo_parts
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from wings_hf.cli import chat
+from wings_hf.cli.chat_session import ChatSession
+
+
+@pytest.fixture(scope="module")
+def model():
+    model = demo_parts.model().eval()
+    for parameter in model.parameters():  # so that learners act and answers depend on all that was said
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
+    return model
+
+
+@pytest.fixture
+def session(model) -> ChatSession:
+    session = ChatSession(model, demo_parts.processor(), out=io.StringIO())
+    session.limit(6, temperature=0.0)
+    return session
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> list[str]:
+    return [str(demo_parts.picture(tmp_path / f"{shade}.png", shade)) for shade in (20, 120, 220)]
+
+
+def tokens_seen(session: ChatSession) -> list[int]:
+    """Lengths of the inputs that the model is called with from now on."""
+    seen: list[int] = []
+    session.model.model.language_model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["inputs_embeds"].shape[1]), with_kwargs=True
+    )
+    return seen
+
+
+def test_answers_are_those_without_a_cache_at_every_turn(session: ChatSession, images: list[str]) -> None:
+    script = [("Read a b.", []), ("Read", images[:2]), ("What is 1 plus 2?", []), ("Read", images[2:])]
+    answers = []
+    for text, shown in script:
+        for image in shown:
+            session.show(image)
+        answers.append(session.say(text))
+    for turn in range(len(script)):
+        prompt = session.processor.apply_chat_template(
+            session.messages[: 2 * turn + 1],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+        tokens = session.model.generate(**prompt, max_new_tokens=6, do_sample=False)[0, prompt["input_ids"].shape[1] :]
+        assert session.tokenizer.decode(tokens, skip_special_tokens=True) == answers[turn]
+    assert session.out.getvalue().split("\n")[:-1] == answers  # type: ignore[attr-defined]
+
+
+def test_a_turn_costs_only_what_is_new(session: ChatSession, images: list[str]) -> None:
+    session.show(images[0])
+    session.say("Read")
+    held = len(session.cached_ids)
+    seen = tokens_seen(session)
+    session.say("What is 1 plus 2?")
+    rendered = session._encode(session.messages[:-1])["input_ids"].shape[1]
+    assert seen[0] == rendered - held < held
+
+
+def test_a_new_conversation_begins_where_the_first_began(session: ChatSession, images: list[str]) -> None:
+    first = session.say("Read a b.")
+    session.show(images[0])
+    session.begin()
+    assert session.say("Read a b.") == first and not session.shown
+
+
+def test_a_stopped_answer_is_forgotten(session: ChatSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    session.say("Read a b.")
+    before = list(session.messages)
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.model, "generate", stop)
+        with pytest.raises(KeyboardInterrupt):
+            session.say("What?")
+    assert session.messages == before
+    assert session.say("What?")
+
+
+def test_images_are_checked_when_they_are_shown(session: ChatSession, tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"no\.png cannot be read as an image"):
+        session.show(str(tmp_path / "no.png"))
+    with pytest.raises(ValueError, match=r"There is no file .*gone\.png"):
+        session.show(str(tmp_path / "gone.png"))
+    assert session.shown == []
+
+
+def test_a_language_model_converses_without_sight(images: list[str]) -> None:
+    tokenizer = demo_parts.tokenizer()
+    text_model = demo_parts.build_language_model(tokenizer, 32, 2)
+    assert isinstance(text_model, LlamaForCausalLM)
+    session = ChatSession(text_model, tokenizer, out=io.StringIO())
+    session.limit(3, temperature=0.0)
+    session.say("Read a b.")
+    session.say("Read c d.")
+    assert len(session.messages) == 4
+    with pytest.raises(ValueError, match="takes no images"):
+        session.show(images[0])
+
+
+def test_commands_and_mistakes(session: ChatSession, images: list[str], capsys: pytest.CaptureFixture) -> None:
+    lines = iter([f"/image {images[0]}", "Read", "", "/image gone.png", "/dance", "/new", "/quit", "never read"])
+    chat.converse(session, lambda prompt: next(lines))
+    printed = capsys.readouterr()
+    assert "goes before your next message" in printed.out and "forgotten" in printed.out
+    assert "There is no file gone.png" in printed.err and "/dance is no command" in printed.err
+    assert session.messages == [] and next(lines) == "never read"
