@@ -149,31 +149,28 @@ def test_visual_context_keeps_text_rows_beside_rows_with_images(backend, router)
     assert relative_error(logits[0, 3:], expected[0, 3:]) > 1e-2
 
 
-def test_visual_context_text_turn_after_text_turn_then_image():
+@pytest.mark.parametrize("known", [True, False], ids=["known to be text", "told by the device"])
+def test_visual_context_keeps_text_turns_before_an_image(known):
     """Text turns equal the base model; the image that comes later still finds the text's learner keys."""
     model = tiny_model("llama", "sdpa", learner_scope="visual_context")
     base = backbone_of(model, "sdpa")
     inputs = tiny_inputs(model, "ttttttvvtt")
+    ours, theirs = None, None
     with torch.no_grad():
-        first = model(**inputs.columns(slice(0, 3)).kwargs(mask=False), use_cache=True)
-        second = model(
-            **inputs.columns(slice(3, 6)).kwargs(mask=False),
-            past_key_values=first.past_key_values,
-            use_cache=True,
-        )
-        theirs = base(inputs_embeds=inputs.inputs_embeds[:, :3], use_cache=True)
-        assert torch.equal(first.logits, theirs.logits)
-        theirs = base(
-            inputs_embeds=inputs.inputs_embeds[:, 3:6], past_key_values=theirs.past_key_values, use_cache=True
-        )
-        assert torch.equal(second.logits, theirs.logits)
-        third = model(
-            **inputs.columns(slice(6, 10)).kwargs(mask=False),
-            past_key_values=second.past_key_values,
-            use_cache=True,
-        )
+        for start in (0, 3):
+            arguments = inputs.columns(slice(start, start + 3)).kwargs(mask=False)
+            if known:
+                del arguments["mm_token_type_ids"]
+            cache = None if ours is None else ours.past_key_values
+            ours = model(**arguments, past_key_values=cache, use_cache=True)
+            arguments.pop("mm_token_type_ids", None)
+            cache = None if theirs is None else theirs.past_key_values
+            theirs = base(**arguments, past_key_values=cache, use_cache=True)
+            assert torch.equal(ours.logits, theirs.logits)
+        arguments = inputs.columns(slice(6, 10)).kwargs(mask=False)
+        last = model(**arguments, past_key_values=ours.past_key_values, use_cache=True)
         expected = model(**inputs.kwargs(mask=False)).logits[:, 6:]
-    assert relative_error(third.logits, expected) < 1e-5
+    assert relative_error(last.logits, expected) < 1e-5
 
 
 # ---- stage 1 -> stage 2 ----------------------------------------------------------------------------------

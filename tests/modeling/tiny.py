@@ -320,6 +320,8 @@ def logits_in_pieces(model: nn.Module, inputs: TinyInputs, pieces: list[int], ma
         part = inputs.columns(slice(start, start + piece))
         start += piece
         arguments = part.kwargs(mask=False)
+        if not part.mm_token_type_ids.any():  # left out, a call is known to be text before the device is asked
+            del arguments["mm_token_type_ids"]
         if mask:
             arguments["attention_mask"] = inputs.attention_mask[:, :start]
         outputs = model(**arguments, use_cache=True, **kwargs)
