@@ -363,7 +363,7 @@ def check_memory(data: Precision, backend: str) -> Result:
     on_cpu = model.device.type == "cpu"
     if on_cpu and backend == "flex_attention":
         raise SkippedError(NO_FLEX_BACKWARD)
-    lengths = [n if data.quick else 4 * n for n in ((512, 1024) if on_cpu else (1024, 2048))]
+    lengths = (512, 1024) if on_cpu else (2048, 4096) if backend == "eager" or data.quick else (8192, 16384)
     sizes = [memory_of(model, length) for length in lengths]
     growth = sizes[1] / sizes[0]
     detail = f"{growth:.2f} times the memory for {lengths[1]} tokens instead of {lengths[0]}"
