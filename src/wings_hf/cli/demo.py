@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from wings_hf.demo.settings import DemoSettings
 
     logging.disable_progress_bar()  # of loading and saving; the demo shows its own
+    logging.set_verbosity_error()  # SigLIP's default text configuration, which is not used, warns about itself
     if args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds}: expected at least 1.")
     if args.restart and (args.out / "settings.json").exists():

@@ -8,7 +8,7 @@ Where it can, a question is a text task with pictures in the place of numbers. A
     add       What is <image> plus <image>?                   12
     larger    Which is larger, <image> or <image>?            8
     same      Do <image> and <image> show the same digit?     no
-    count     How many of <image> <image> <image> show a 3?   2
+    count     How many of <image> <image> <image> are 3?      2
 """
 
 import random
@@ -86,7 +86,7 @@ def count(rng: random.Random, digits: DigitSet) -> Question:
     wanted = rng.randrange(10)
     shown = [digits.draw(rng, wanted if rng.random() < 0.5 else None) for _ in range(3)]
     number = sum(digit.value == wanted for digit in shown)
-    return f"How many of <image> <image> <image> show a {wanted}?", shown, str(number)
+    return f"How many of <image> <image> <image> are {wanted}?", shown, str(number)
 
 
 VISUAL_TASKS: dict[str, VisualTask] = {task.__name__: task for task in (read, add, larger, same, count)}

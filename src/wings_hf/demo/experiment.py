@@ -102,7 +102,13 @@ class Experiment:
     def tower(self) -> Fit:
         settings = self.settings
         data = TowerBatches(self.digits["train"], self.processor.image_processor, settings.tower_steps)
-        return Fit("vision tower", self.folder / "vision_tower", data, learning_rate=settings.tower_rate)
+        return Fit(
+            "vision tower",
+            self.folder / "vision_tower",
+            data,
+            learning_rate=settings.tower_rate,
+            keeps=lambda classifier: classifier.vision_model,  # without its head
+        )
 
     @cached_property
     def language(self) -> Fit:
@@ -118,6 +124,7 @@ class Experiment:
         torch.manual_seed(0)
         self.tower.run(build_digit_classifier)
         self.language.run(lambda: build_language_model(self.tokenizer, settings.width, settings.layers))
+        self.tokenizer.save_pretrained(self.language.model_folder)
 
     # -- contenders ---------------------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ class Fit:
         title: of the progress bar.
         data: batches that are made already (see `Batches`), one for each step.
         stage: for a Wings model, what moves and how fast; else everything moves, with `learning_rate`.
+        keeps: the part of the model that is saved.
         watch: scores of the model, taken every `watch_every` steps for the progress bar and the curve.
     """
 
@@ -38,6 +39,7 @@ class Fit:
     seed: int = 0
     stage: Stage | None = None
     learning_rate: float = 1e-3
+    keeps: Callable[[Any], Any] = lambda model: model
     watch: Watch | None = None
     watch_every: int = 50
 
@@ -68,7 +70,7 @@ class Fit:
             trainer.remove_callback(printer)
         last = get_last_checkpoint(str(self._checkpoints)) if self._checkpoints.exists() else None
         trainer.train(resume_from_checkpoint=last)
-        model.save_pretrained(self.model_folder)
+        self.keeps(model).save_pretrained(self.model_folder)
         curve: list[Any] = [entry for entry in trainer.state.log_history if "scores" in entry]
         (self.folder / "curve.json").write_text(json.dumps([{"step": e["step"], **e["scores"]} for e in curve]))
 

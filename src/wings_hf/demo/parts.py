@@ -25,7 +25,7 @@ CHAT_TEMPLATE = (
     "{% else %}<assistant>{{ message['content'] }}<end>{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
-WORDS_OF_QUESTIONS = "Read Do and show the same digit? yes no How many of show a"
+WORDS_OF_QUESTIONS = "Read Do and show the same digit? yes no How many of are"
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -86,9 +86,8 @@ def build_digit_classifier() -> SiglipForImageClassification:
         "patch_size": PATCH_SIZE,
         "vision_use_head": False,
     }
-    return SiglipForImageClassification(
-        SiglipConfig(vision_config=vision_config, id2label=dict(enumerate("0123456789")))
-    )
+    config = SiglipConfig(vision_config=vision_config, id2label=dict(enumerate("0123456789")))
+    return SiglipForImageClassification(config)
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> WingsProcessor:

@@ -17,7 +17,7 @@ class DemoSettings:
 
     tower_steps: int = 500
     tower_rate: float = 2e-3
-    language_steps: int = 700
+    language_steps: int = 900
     language_rate: float = 3e-3
     align_steps: int = 150
     tune_steps: int = 300
