@@ -5,8 +5,8 @@
     python examples/easy_vqa_to_chat.py easy_vqa/data easy_vqa_train.json --split train --limit 2000
 
 The data set's layout, below DATA: `train` and `test`, each with `images/NUMBER.png` and `questions.json`, a list of
-`[question, answer, image number]`. One record in LLaVA's format is made for each image, with all its questions as turns.
-"""
+`[question, answer, image number]`. One record in LLaVA's format is made for each image, with all its questions as
+turns."""
 
 import argparse
 import json

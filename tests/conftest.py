@@ -14,7 +14,8 @@ import pytest
 import torch
 
 HERE = Path(__file__).parent
-for folder in (HERE, HERE / "modeling", HERE / "processing", HERE / "demo"):  # `from oracle import ...`, `from tiny import ...`
+# `from oracle import ...`, `from tiny import ...`
+for folder in (HERE, HERE / "modeling", HERE / "processing", HERE / "demo"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
