@@ -96,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     from wings_hf.training.run import TrainingRun, train
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("wings_hf").setLevel(logging.INFO)
     fields = {field.name for field in dataclasses.fields(TrainingRun)}
     folder = train(TrainingRun(**{name: value for name, value in vars(args).items() if name in fields}))
     print(f"\nDone. Talk to the model: wings-hf chat {folder} --image FILE")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoImageProcessor, AutoTokenizer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -19,6 +20,11 @@ from wings_hf.training.stages import Recipe, Stage, build_recipe
 from wings_hf.training.trainer import stage_trainer
 
 logger = logging.getLogger(__name__)
+
+# The argument's name: newer versions of transformers call it activation_checkpointing.
+CHECKPOINTING = next(
+    name for name in ("activation_checkpointing", "gradient_checkpointing") if hasattr(TrainingArguments, name)
+)
 
 
 @dataclass(frozen=True)
@@ -65,10 +71,19 @@ def train(run: TrainingRun) -> Path:
     _check_output(run, recipe)
     data = {"align": _read(run.align_data or run.data, run), "tune": _read(run.data, run)}
     folder: Path | None = None
-    for stage in recipe.stages:
+    for number, stage in enumerate(recipe.stages, 1):
         records = records_to_learn_from(data[stage.name], stage, recipe)
         target = run.output / stage.name
         if not _finished(target):
+            moving = ", ".join(part.replace("_", " ") for part in stage.learning_rates)
+            logger.info(
+                "Stage %d of %d, %s: %d records; moving: %s",
+                number,
+                len(recipe.stages),
+                stage.name,
+                len(records),
+                moving,
+            )
             _train_stage(run, recipe, stage, records, start=folder)
         folder = target
     assert folder is not None
@@ -180,9 +195,10 @@ def _arguments(run: TrainingRun, stage: Stage) -> TrainingArguments:
         save_steps=run.save_steps,
         save_total_limit=1,
         dataloader_num_workers=run.workers,
+        dataloader_pin_memory=torch.accelerator.is_available(),
         remove_unused_columns=False,
         report_to="none",
         seed=run.seed,
         bf16=run.bf16,
-        gradient_checkpointing=run.gradient_checkpointing,
+        **({CHECKPOINTING: True} if run.gradient_checkpointing else {}),
     )

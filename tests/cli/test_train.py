@@ -1,0 +1,122 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""`wings-hf train`, as a user runs it: from folders and a data file to a model that answers."""
+
+import json
+from pathlib import Path
+
+import demo_parts
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModelForCausalLM, AutoProcessor
+
+from wings_hf.cli import main as cli
+from wings_hf.training.stages import part_of
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders `text` and `vision`, with what saved models have beside their weights."""
+    folder = tmp_path_factory.mktemp("parts")
+    torch.manual_seed(0)
+    demo_parts.build_language_model(demo_parts.tokenizer(), 32, 2).save_pretrained(folder / "text")
+    demo_parts.build_tokenizer().save_pretrained(folder / "text")
+    demo_parts.build_digit_classifier().save_pretrained(folder / "vision")
+    demo_parts.processor().image_processor.save_pretrained(folder / "vision")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight records: one image, two images, none; and one whose image is missing."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in "ab":
+        Image.effect_noise((30, 20), 50).save(folder / f"{name}.png")
+    shown: list[dict] = [{"image": "a.png"}, {"image": ["a.png", "b.png"]}, {}, {"image": "b.png"}] * 2
+    records = [{**images, **_talk(len(images.get("image", [])))} for images in shown]
+    (folder / "data.json").write_text(json.dumps(records))
+    (folder / "flawed.json").write_text(json.dumps([*records, {"image": "gone.png", **_talk(1)}]))
+    return folder
+
+
+def _talk(images: int) -> dict:
+    question = {"from": "human", "value": "What is this?"}
+    return {"conversations": [question, {"from": "gpt", "value": f"There are {images}."}]}
+
+
+def command(parts: Path, data: Path, output: Path, *more: str) -> list[str]:
+    models = ["--text-model", str(parts / "text"), "--vision-model", str(parts / "vision")]
+    rest = [
+        "--data",
+        str(data),
+        "--output",
+        str(output),
+        "--max-steps",
+        "2",
+        "--batch-size",
+        "2",
+        "--learner-rank",
+        "4",
+    ]
+    return ["train", *models, *rest, *more]
+
+
+@pytest.mark.parametrize("recipe", ["wings", "exact", "plain"])
+def test_two_stages_leave_models_that_answer(recipe: str, parts: Path, data: Path, tmp_path: Path) -> None:
+    assert cli.main(command(parts, data / "data.json", tmp_path, "--recipe", recipe, "--debug")) == 0
+    base = AutoModelForCausalLM.from_pretrained(parts / "text").state_dict()
+    align, tune = (AutoModelForCausalLM.from_pretrained(tmp_path / name) for name in ("align", "tune"))
+    assert align.config.learners == (() if recipe == "plain" else ("visual",))
+    assert tune.config.learners == (() if recipe == "plain" else ("visual", "textual"))
+    assert _same_language_model(align, base)
+    assert _same_language_model(tune, base) == (recipe == "exact")
+    processor = AutoProcessor.from_pretrained(tmp_path / "tune")
+    chat = [{"role": "user", "content": [{"type": "image", "path": str(data / "a.png")}]}]
+    inputs = processor.apply_chat_template(
+        chat, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    assert tune.generate(**inputs, max_new_tokens=2, do_sample=False).shape[0] == 1
+
+
+def _same_language_model(model, base: dict[str, torch.Tensor]) -> bool:
+    ours = {name: value for name, value in model.state_dict().items() if part_of(name) == "language_model"}
+    renamed = {name.replace("model.language_model.", "model."): value for name, value in ours.items()}
+    assert set(renamed) <= set(base)
+    return all(torch.equal(value, base[name]) for name, value in renamed.items())
+
+
+def test_a_run_is_continued_only_on_request(
+    parts: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    argv = command(parts, data / "data.json", tmp_path)
+    assert cli.main(argv) == 0
+    finished = (tmp_path / "align" / "model.safetensors").stat().st_mtime_ns
+    assert cli.main(argv) == 1
+    assert "--resume" in capsys.readouterr().err
+    (tmp_path / "tune" / "config.json").unlink()  # as if it had been interrupted in the second stage
+    assert cli.main([*argv, "--resume"]) == 0
+    assert (tmp_path / "tune" / "config.json").exists()
+    assert (tmp_path / "align" / "model.safetensors").stat().st_mtime_ns == finished
+
+
+def test_flawed_records_stop_the_run_or_are_skipped(
+    parts: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    argv = command(parts, data / "flawed.json", tmp_path)
+    assert cli.main(argv) == 1
+    message = " ".join(capsys.readouterr().err.split())
+    assert "1 of 9 records cannot be used" in message and "flawed.json, record 8" in message
+    assert "gone.png does not exist" in message and not list(tmp_path.iterdir())
+    assert cli.main([*argv, "--on-error", "skip", "--debug"]) == 0
+
+
+def test_what_is_missing_is_said(parts: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "texts.jsonl").write_text(json.dumps({"messages": [{"role": "assistant", "content": "Hi."}]}))
+    argv = command(parts, tmp_path / "texts.jsonl", tmp_path / "out")
+    assert cli.main(argv) == 1
+    assert "learns from records with images, and none of 1 has one" in " ".join(capsys.readouterr().err.split())
+    argv[argv.index("--vision-model") + 1] = str(parts / "text")
+    argv[argv.index("--data") + 1] = str(data / "data.json")
+    assert cli.main(argv) == 1
+    assert "--image-processor" in capsys.readouterr().err
