@@ -182,6 +182,7 @@ def _train_stage(run: TrainingRun, recipe: Recipe, stage: Stage, records: Sequen
 
 
 def _arguments(run: TrainingRun, stage: Stage) -> TrainingArguments:
+    checkpointing: dict[str, Any] = {CHECKPOINTING: True} if run.gradient_checkpointing else {}
     return TrainingArguments(
         output_dir=str(_checkpoints(run, stage)),
         num_train_epochs=run.align_epochs if stage.name == "align" else run.tune_epochs,
@@ -200,5 +201,5 @@ def _arguments(run: TrainingRun, stage: Stage) -> TrainingArguments:
         report_to="none",
         seed=run.seed,
         bf16=run.bf16,
-        **({CHECKPOINTING: True} if run.gradient_checkpointing else {}),
+        **checkpointing,
     )
