@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What follows from the definition of Wings: exact zeros, causality, independence of padding and batching."""
 
+import itertools
+
 import pytest
 import torch
 from tiny import backbone_of, relative_error, tiny_inputs, tiny_model
@@ -113,6 +115,29 @@ def test_left_padding_right_padding_and_none_agree(family, options, backend):
             inputs = tiny_inputs(model, padded)
             logits = model(**inputs.kwargs()).logits[inputs.real]
             assert relative_error(logits, expected[0]) < ROUNDING, padded
+
+
+@backends
+@option_sets
+def test_a_turn_goes_on_from_a_right_padded_one(options, backend):
+    """On a cache, with the mask alone: padding between turns takes no position. (Sliding windows do count it.)"""
+    model = tiny_model("llama", backend, **options)
+    turns = tiny_inputs(model, "ttvvt..tvtt", "..tvtttttvv", "tttttttt.tt")
+    expected = []
+    with torch.no_grad():
+        for row, real in enumerate(turns.real):
+            alone = {name: value[row : row + 1, real] for name, value in turns.kwargs(mask=False).items()}
+            expected.append(model(**alone).logits[0])
+        for splits in ((0, 7, 11), (0, 7, 8, 9, 10, 11), (0, 11)):
+            cache, logits = None, []
+            for start, stop in itertools.pairwise(splits):
+                now = {name: value[:, start:stop] for name, value in turns.kwargs(mask=False).items()}
+                mask = turns.attention_mask[:, :stop]
+                outputs = model(**now, attention_mask=mask, past_key_values=cache, use_cache=True)
+                cache = outputs.past_key_values
+                logits.append(outputs.logits)
+            for row, real in enumerate(turns.real):
+                assert relative_error(torch.cat(logits, 1)[row, real], expected[row]) < ROUNDING, (splits, row)
 
 
 @backends

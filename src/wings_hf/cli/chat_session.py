@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A conversation with a model that keeps its cache from turn to turn."""
 
-import sys
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,10 +22,10 @@ class ChatSession:
         model: a causal language model, with or without sight.
         processor: a `WingsProcessor`, or a tokenizer for text alone.
         system: a system message to begin with.
-        out: where answers are written as they come.
+        out: where answers are written as they come; standard output by default.
     """
 
-    def __init__(self, model: Any, processor: Any, system: str | None = None, out: TextIO = sys.stdout) -> None:
+    def __init__(self, model: Any, processor: Any, system: str | None = None, out: TextIO | None = None) -> None:
         self.model, self.processor, self.system, self.out = model, processor, system, out
         self.tokenizer = getattr(processor, "tokenizer", processor)
         self.generation: dict[str, Any] = {"max_new_tokens": 512, "do_sample": False}

@@ -45,7 +45,7 @@ from wings_hf.modeling.wings_generation import WingsGenerationMixin
 from wings_hf.modeling.wings_head import CausalHead
 from wings_hf.modeling.wings_inputs import merge_images
 from wings_hf.modeling.wings_learners import LowRankLearner
-from wings_hf.modeling.wings_masks import packed_samples
+from wings_hf.modeling.wings_masks import language_model_positions, packed_samples
 from wings_hf.modeling.wings_outputs import WingsCausalLMOutputWithPast, WingsModelOutputWithPast
 from wings_hf.modeling.wings_router import ModalityRouter, PositionRouter
 from wings_hf.modeling.wings_vision import WingsMultiModalProjector, build_vision_tower, tower_outputs
@@ -230,6 +230,9 @@ class WingsModel(WingsPreTrainedModel):
                 position_ids=position_ids,
                 cache=past_key_values,
             )
+        if position_ids is None and isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2:
+            past = 0 if past_key_values is None else past_key_values.get_seq_length()
+            position_ids = language_model_positions(inputs_embeds, attention_mask, past)
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,

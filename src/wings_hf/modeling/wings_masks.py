@@ -68,7 +68,7 @@ def learner_masks(
                 f"attention_mask of shape {tuple(given.shape)}: expected {expected} columns, {past} for the tokens in "
                 f"the cache and {inputs_embeds.shape[1]} for this call's."
             )
-        padding_mask = given[:, -inputs_embeds.shape[1] :]
+        padding_mask = given[:, _call_columns(inputs_embeds, given, past)]
     if padding_mask is not None:
         padding_mask = padding_mask.to(inputs_embeds.device, torch.bool)
     return LearnerMasks(learner_mask, custom, padding_mask, given)
@@ -94,10 +94,36 @@ def call_positions(
     if position_ids is not None:
         positions = position_ids.to(inputs_embeds.device)
     elif given_mask is not None:
-        positions = (given_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -length:].to(inputs_embeds.device)
+        positions = (given_mask.long().cumsum(-1) - 1).clamp(min=0)[:, _call_columns(inputs_embeds, given_mask, past)]
+        positions = positions.to(inputs_embeds.device)
     else:
         positions = (torch.arange(length, device=inputs_embeds.device) + past).unsqueeze(0)
     return positions.expand(batch, -1)
+
+
+def language_model_positions(inputs_embeds: torch.Tensor, given_mask: torch.Tensor, past: Any) -> torch.Tensor:
+    """
+    Position ids (b, s) for a language model that is given a mask and no position ids.
+
+    They are the column numbers that it would use itself, less the padding between two tokens of a row: what a turn
+    finds there that goes on from a right-padded one. Without such padding they are the model's own.
+
+    Args:
+        given_mask: 1 for tokens and 0 for padding, (b, t).
+        past: tokens in the cache.
+    """
+    tokens = given_mask.to(inputs_embeds.device).long()
+    seen = tokens.cumsum(-1)
+    between = (tokens == 0) & (seen > 0) & (seen < seen[:, -1:])
+    columns = torch.arange(tokens.shape[1], device=tokens.device)
+    return (columns - between.long().cumsum(-1))[:, _call_columns(inputs_embeds, given_mask, past)]
+
+
+def _call_columns(inputs_embeds: torch.Tensor, given_mask: torch.Tensor, past: Any) -> slice:
+    """Columns of the mask that stand for this call's tokens; the last ones where the host does not know the past."""
+    length = inputs_embeds.shape[1]
+    start = past if isinstance(past, int) else given_mask.shape[1] - length
+    return slice(start, start + length)
 
 
 def check_router_length(config: PreTrainedConfig, positions: torch.Tensor, past: Any, given: bool) -> None:
