@@ -15,6 +15,10 @@ from wings_hf.configuration.wings_towers import describe_tower
 from wings_hf.hub.wings_remote_code import MODEL_AUTO_MAP, flat_sources, write_code
 
 LEARNERS = ("visual", "textual")
+# What a semantics sets where nothing is given. "released" allows no other value.
+PAPER = {"learner_query": "attention_input", "learner_rope": False, "learner_scope": "always", "router": "position"}
+RELEASED = {"learner_query": "post_attention", "learner_rope": True, "learner_scope": "always", "router": "position"}
+RELEASED_FAMILIES = ("qwen2", "llama")
 MAX_LEARNER_HEAD_SIZE = 248  # eight more columns still fit the largest head (256) of the fused kernels
 
 
@@ -39,15 +43,23 @@ class WingsConfig(PreTrainedConfig):
         learner_heads (`int`, *optional*): Heads of each learner. `None` takes the language model's number of query
             heads H where `hidden_size / H` is even and at most 248, else the next divisor of `hidden_size` above
             it that qualifies.
-        learner_query (`str`): `"attention_input"`: the query is what self-attention reads. `"post_attention"`: the
-            residual stream after the main attention was added.
-        learner_rope (`bool`): Rotary embedding on learner queries and keys, with the backbone's plain theta.
-        learner_scope (`str`): `"always"` (paper), or `"visual_context"`: learners act only on rows that have a
-            visible visual token, so that text-only calls equal the base language model's.
-        router (`str`): `"position"` (paper): a linear map from key positions. `"modality"`: from the attention mass
-            on visual keys, on text before and on text after the first image, per head. `"uniform"`: weight 1.
+        learner_query (`str`, *optional*): `"attention_input"` (default): the query is what self-attention reads.
+            `"post_attention"`: the residual stream after the main attention was added.
+        learner_rope (`bool`, *optional*): Rotary embedding on learner queries and keys, with the backbone's plain
+            theta. Defaults to `False`.
+        learner_rope_dtype (`str`): `"float32"`, or `"bfloat16"` to round the rotary tables to it, as the released
+            code does.
+        learner_scope (`str`, *optional*): `"always"` (paper, default), or `"visual_context"`: learners act only on
+            rows that have a visible visual token, so that text-only calls equal the base language model's.
+        router (`str`, *optional*): `"position"` (paper, default): a linear map from key positions. `"modality"`: from
+            the attention mass on visual keys, on text before and on text after the first image, per head.
+            `"uniform"`: weight 1.
         router_positions (`int`): Rows of the position router; longer inputs raise.
-        semantics (`str`): `"paper"`: the causal semantics of this package.
+        semantics (`str`): `"paper"`: the causal semantics of this package. `"released"`: what the code that the paper's
+            authors published computes, for their weights (docs/released_checkpoint.md). It fixes `learner_query`,
+            `learner_rope`, `learner_scope` and `router`.
+        system_prompt_length (`int`): With `semantics="released"`: first tokens of a row, which the textual learner
+            leaves out once there is an image after them.
         image_token_id (`int`, *optional*): Id of the image placeholder; defaults to the first id past the
             vocabulary. It is replaced before the look-up and never generated.
         vision_feature_size (`int`, *optional*): Width of the features given to the projector; read off the tower
@@ -79,12 +91,14 @@ class WingsConfig(PreTrainedConfig):
     learner_rank: int = 64
     learner_layers: tuple | list | None = None
     learner_heads: int | None = None
-    learner_query: Literal["attention_input", "post_attention"] = "attention_input"
-    learner_rope: bool = False
-    learner_scope: Literal["always", "visual_context"] = "always"
-    router: Literal["position", "modality", "uniform"] = "position"
+    learner_query: Literal["attention_input", "post_attention"] | None = None
+    learner_rope: bool | None = None
+    learner_rope_dtype: Literal["float32", "bfloat16"] = "float32"
+    learner_scope: Literal["always", "visual_context"] | None = None
+    router: Literal["position", "modality", "uniform"] | None = None
     router_positions: int = 4096
-    semantics: Literal["paper"] = "paper"
+    semantics: Literal["paper", "released"] = "paper"
+    system_prompt_length: int = 14
     image_token_id: int | None = None
     vision_feature_size: int | None = None
     vision_feature_layer: int | list | None = None
@@ -105,6 +119,7 @@ class WingsConfig(PreTrainedConfig):
             self.image_token_id = self.text_config.vocab_size
         if self.text_config.tie_word_embeddings:
             self.tie_word_embeddings = True
+        self._resolve_semantics()
         self.validate_learners()
         self._resolve_learner_heads()
         self._resolve_vision()
@@ -129,12 +144,29 @@ class WingsConfig(PreTrainedConfig):
                 write_code(module, directory)
 
     # ---- learners -------------------------------------------------------------------------------------------
+    def _resolve_semantics(self) -> None:
+        released = self.semantics == "released"
+        for name, value in (RELEASED if released else PAPER).items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+            elif released and getattr(self, name) != value:
+                raise ValueError(f"{name}={getattr(self, name)!r}: semantics='released' allows {value!r} only.")
+        if released and self.text_config.model_type not in RELEASED_FAMILIES:
+            raise ValueError(
+                f"text_config of type {self.text_config.model_type!r}: semantics='released' is that of code for "
+                f"{' and '.join(RELEASED_FAMILIES)} only."
+            )
+        if self.system_prompt_length < 0:
+            raise ValueError(f"system_prompt_length={self.system_prompt_length}: expected a number of tokens.")
+
     def validate_learners(self) -> None:
         """Puts `learners` in order and checks the fields about them."""
         expected = "('visual', 'textual'), ('visual',), ('textual',) or ()"
         if any(name not in LEARNERS for name in self.learners) or len(set(self.learners)) != len(self.learners):
             raise ValueError(f"learners={self.learners!r}: expected {expected}.")
         self.learners = tuple(name for name in LEARNERS if name in self.learners)
+        if self.semantics == "released" and self.learners == ("textual",):
+            raise ValueError("learners=('textual',): semantics='released' has ('visual',) or both.")
         for name in ("learner_rank", "router_positions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected a positive integer.")
@@ -161,7 +193,12 @@ class WingsConfig(PreTrainedConfig):
         def qualifies(count: int) -> bool:
             return hidden % count == 0 and (hidden // count) % 2 == 0 and hidden // count <= MAX_LEARNER_HEAD_SIZE
 
-        candidates = [self.learner_heads] if given else range(heads, hidden + 1)
+        if self.semantics == "released" and self.learner_heads not in (None, heads):
+            raise ValueError(
+                f"learner_heads={self.learner_heads}: semantics='released' gives learners the language model's {heads}."
+            )
+        only = self.learner_heads if given else heads if self.semantics == "released" else None
+        candidates = range(heads, hidden + 1) if only is None else [only]
         chosen = next((count for count in candidates if count > 0 and qualifies(count)), None)
         if chosen is None:
             wanted = f"learner_heads={self.learner_heads}" if given else f"no learner_heads of {heads} or more"

@@ -12,7 +12,7 @@ folder, so that an interrupted run goes on where it was.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,17 @@ LANGUAGE_TURNS, TUNE_TURNS = 3, 2  # turns in a conversation
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to join the parts: a recipe of `wings_hf.training.stages`, and what the demo calls it."""
+    """A way to join the parts: a recipe of `wings_hf.training.stages`, what the demo calls it, and further fields of
+    `WingsConfig`."""
 
     recipe: str
     name: str
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder that its fits are kept in."""
+        return "-".join([self.recipe, *(f"{name}={value}" for name, value in self.fields.items())])
 
 
 CONTENDERS = (
@@ -150,7 +157,9 @@ class Experiment:
     @staticmethod
     def _owner(contender: Contender, stage: Stage) -> str:
         """Whose fit this is: exact retention is aligned as Wings is, where all learners act after images only."""
-        return "wings" if contender.recipe == "exact" and stage.name == "align" else contender.recipe
+        if contender.recipe == "exact" and stage.name == "align":
+            contender = replace(contender, recipe="wings")
+        return contender.folder
 
     def _training_data(self, seed: int) -> dict[str, Batches]:
         if seed not in self._data:
@@ -174,11 +183,11 @@ class Experiment:
 
     def fit(self, contender: Contender, seed: int) -> None:
         """Train `contender` through both stages."""
-        recipe = build_recipe(contender.recipe, 1.0, 1.0, 1.0)
+        options = build_recipe(contender.recipe, 1.0, 1.0, 1.0).model | contender.fields
         align, tune = self.fits(contender, seed)
         torch.manual_seed(seed)
-        align.run(lambda: self.untrained(**recipe.model))
-        tune.run(lambda: WingsForCausalLM.from_pretrained(align.model_folder, **recipe.model))
+        align.run(lambda: self.untrained(**options))
+        tune.run(lambda: WingsForCausalLM.from_pretrained(align.model_folder, **options))
 
     def untrained(self, **fields: Any) -> WingsForCausalLM:
         """The two parts, joined."""
