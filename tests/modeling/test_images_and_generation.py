@@ -235,15 +235,25 @@ def test_generation_from_text_alone():
     assert torch.equal(generate(model, inputs), greedy(model, inputs, None))
 
 
-def test_generation_from_embeddings():
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_generation_from_embeddings(use_cache):
     model = tiny_model("llama", "sdpa", vision="siglip", learner_rope=True)
     inputs = image_ids(model, "tIttI")
     with torch.no_grad():
         features = torch.stack(list(model.get_image_features(pixels(2)).pooler_output))
         embeds = merged_embeddings(model, inputs, features.double()).float()
     types = inputs["mm_token_type_ids"]
-    output = generate(model, {"inputs_embeds": embeds, "mm_token_type_ids": types})
+    lengths = []
+    model.register_forward_pre_hook(lambda module, args, kwargs: lengths.append(_tokens(kwargs)), with_kwargs=True)
+    output = generate(model, {"inputs_embeds": embeds, "mm_token_type_ids": types}, use_cache=use_cache)
+    length = types.shape[1]
+    assert lengths == [length, *([1] * 5 if use_cache else range(length + 1, length + 6))]
     assert torch.equal(output, greedy(model, inputs, pixels(2)))
+
+
+def _tokens(arguments: dict[str, Tensor]) -> int:
+    given = arguments.get("inputs_embeds")
+    return (arguments["input_ids"] if given is None else given).shape[1]
 
 
 @pytest.mark.parametrize("settings", [{"num_beams": 3}, {"num_beams": 2, "num_return_sequences": 2}], ids=str)

@@ -40,7 +40,6 @@ from wings_hf.modeling.wings_backbone import (
 )
 from wings_hf.modeling.wings_build import transplant
 from wings_hf.modeling.wings_cache import extend_cache, new_cache
-from wings_hf.modeling.wings_context import make_context
 from wings_hf.modeling.wings_generation import WingsGenerationMixin
 from wings_hf.modeling.wings_head import CausalHead
 from wings_hf.modeling.wings_inputs import merge_images
@@ -48,6 +47,7 @@ from wings_hf.modeling.wings_learners import LowRankLearner
 from wings_hf.modeling.wings_masks import language_model_positions, packed_samples
 from wings_hf.modeling.wings_outputs import WingsCausalLMOutputWithPast, WingsModelOutputWithPast
 from wings_hf.modeling.wings_router import ModalityRouter, PositionRouter
+from wings_hf.modeling.wings_semantics import SEMANTICS
 from wings_hf.modeling.wings_vision import WingsMultiModalProjector, build_vision_tower, tower_outputs
 
 logger = logging.get_logger(__name__)
@@ -121,7 +121,8 @@ class WingsModel(WingsPreTrainedModel):
     def __init__(self, config: WingsConfig, language_model: PreTrainedModel | None = None):
         super().__init__(config)
         self.language_model = language_model or AutoModel.from_config(config.text_config)
-        attach_wings(self.language_model, config)
+        self.semantics = SEMANTICS[config.semantics]
+        attach_wings(self.language_model, config, self.semantics.attention)
         names = {type(layer).__name__ for layer in self.language_model.modules() if hasattr(layer, "is_first_layer")}
         self._no_split_modules = [*names]
         self.vision_tower = None if config.vision_config is None else build_vision_tower(config.vision_config)
@@ -216,14 +217,15 @@ class WingsModel(WingsPreTrainedModel):
         if images is None and self.training and torch.is_grad_enabled():
             inputs_embeds = inputs_embeds + self._zero_of_idle_parameters()
         if self.config.learners:
+            marked = images is None and input_ids is None and mm_token_type_ids is not None
             packable = None if attention_mask is not None else position_ids
             past_key_values, use_cache = self._prepare_cache(past_key_values, use_cache, packable)
-            kwargs["wings"] = make_context(
+            kwargs["wings"] = self.semantics.make_context(
                 self.config,
                 self.language_model.config,
                 inputs_embeds,
                 is_image,
-                may_hold_images=images is not None or (input_ids is None and mm_token_type_ids is not None),
+                images=None if marked else len(images or ()),
                 attention_mask=attention_mask,
                 padding_mask=padding_mask,
                 learner_mask=learner_attention_mask,

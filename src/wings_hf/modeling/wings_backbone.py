@@ -96,13 +96,16 @@ def share_across_reentrant_checkpoints(hidden_states: torch.Tensor) -> tuple[tor
 # ---- attaching ----------------------------------------------------------------------------------------------------
 
 
-def attach_wings(language_model: PreTrainedModel, config: PreTrainedConfig) -> None:
+def attach_wings(
+    language_model: PreTrainedModel, config: PreTrainedConfig, mixin: type[WingsAttentionMixin] = WingsAttentionMixin
+) -> None:
     """
     Puts learners and routers beside the attention of `language_model`, in place.
 
     Args:
         language_model: a base decoder (without head), freshly built.
         config: a `WingsConfig` whose `text_config` describes it.
+        mixin: what to put before the attention classes.
 
     Raises:
         ValueError: for a language model that cannot carry wings; the message says why.
@@ -112,8 +115,10 @@ def attach_wings(language_model: PreTrainedModel, config: PreTrainedConfig) -> N
     for order, index in enumerate(config.winged_layers):
         attention = find_attention(layers[index], index, text_config.model_type)
         head_size = text_config.hidden_size // config.learner_heads
-        rope = layer_rope(text_config, index, attention, head_size) if config.learner_rope else None
-        attention.__class__ = winged_class(WingsAttentionMixin, type(attention))
+        rope = None
+        if config.learner_rope:
+            rope = layer_rope(text_config, index, attention, head_size, config.learner_rope_dtype)
+        attention.__class__ = winged_class(mixin, type(attention))
         slides = _layer_slides(text_config, index, attention)
         attention.grow_wings(config, rope, order, slides)
         attention.router = make_router(config)

@@ -69,7 +69,7 @@ def make_context(
     text_config: PreTrainedConfig,
     inputs_embeds: torch.Tensor,
     is_image: torch.Tensor,
-    may_hold_images: bool,
+    images: int | None,
     attention_mask: Any,
     padding_mask: torch.Tensor | None,
     learner_mask: Any,
@@ -84,7 +84,7 @@ def make_context(
         text_config: the language model's configuration, with the attention backend.
         inputs_embeds: merged embeddings, (b, s, d).
         is_image: positions with an image feature, bool (b, s).
-        may_hold_images: False where the host knows that there are none.
+        images: how many images the call brings; `None` where the host does not know.
         attention_mask, padding_mask, learner_mask, position_ids: see `WingsModel.forward`.
         cache: an extended cache or `None`.
     """
@@ -94,7 +94,7 @@ def make_context(
     check_router_length(config, positions, past, given=position_ids is not None)
     packed = position_ids is not None and attention_mask is None and cache is None
     starts = _sample_starts(packed_samples(positions)) if packed else None
-    sees_images = may_hold_images or (cache is not None and cache.wings_saw_images)
+    sees_images = images != 0 or (cache is not None and cache.wings_saw_images)
     if cache is not None:
         cache.wings_saw_images = sees_images
 

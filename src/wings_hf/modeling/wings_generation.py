@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.cache_utils import Cache
 from transformers.masking_utils import create_causal_mask
 
@@ -53,15 +53,23 @@ class ImageTokenGuard(LogitsProcessorList):
 class WingsGenerationMixin:
     """Overrides of `GenerationMixin`."""
 
+    def _prepare_generation_config(self, *args: Any, **kwargs: Any) -> tuple[GenerationConfig, dict]:
+        generation_config, model_kwargs = super()._prepare_generation_config(*args, **kwargs)
+        # `generate` sets `use_cache` where the prompt comes as embeddings; what the caller said is kept here.
+        generation_config.recomputes = generation_config.use_cache is False
+        return generation_config, model_kwargs
+
+    def _prepare_cache_for_generation(self, generation_config: GenerationConfig, *args: Any) -> Any:
+        if generation_config.recomputes:
+            generation_config.use_cache = False
+        return super()._prepare_cache_for_generation(generation_config, *args)
+
     def _prepare_static_cache(self, *args: Any, max_cache_len: int, **kwargs: Any) -> Cache:
         cache = super()._prepare_static_cache(*args, max_cache_len=max_cache_len, **kwargs)
         if self.config.learners:
             length = max(max_cache_len, getattr(self, "_previous_max_cache_length", -1))
-            self._extend_cache(cache, length)
+            extend_cache(cache, len(self.config.winged_layers), length)
         return cache
-
-    def _extend_cache(self, cache: Cache, static_length: int | None = None) -> None:
-        extend_cache(cache, len(self.config.winged_layers), static_length)
 
     def prepare_inputs_for_generation(
         self,
@@ -73,11 +81,17 @@ class WingsGenerationMixin:
     ) -> dict[str, Any]:
         config = self.config
         if past_key_values is not None and config.learners:
-            self._extend_cache(past_key_values)
+            extend_cache(past_key_values, len(config.winged_layers))
+        if past_key_values is None and inputs_embeds is not None and input_ids.shape[1]:
+            # Without a cache every step needs the prompt again, which `generate` leaves out.
+            made = self.get_input_embeddings()(input_ids)
+            inputs_embeds = torch.cat([inputs_embeds, made.to(inputs_embeds)], dim=1)
+            kwargs["is_first_iteration"] = True
         types = kwargs.get("mm_token_type_ids")
-        if types is not None and inputs_embeds is None and types.shape[-1] < input_ids.shape[-1]:
+        length = (input_ids if inputs_embeds is None else inputs_embeds).shape[1]
+        if types is not None and types.shape[-1] < length:
             # Assisted decoding does not extend it by its candidates, which are text.
-            kwargs["mm_token_type_ids"] = nn.functional.pad(types, (0, input_ids.shape[-1] - types.shape[-1]))
+            kwargs["mm_token_type_ids"] = nn.functional.pad(types, (0, length - types.shape[-1]))
         inputs = super().prepare_inputs_for_generation(
             input_ids,
             past_key_values=past_key_values,

@@ -16,18 +16,28 @@ from transformers import PreTrainedConfig
 
 @dataclass(frozen=True)
 class RopeSpec:
-    """How one layer rotates: base `theta`, the number of rotated columns, and whether pairs are neighbours."""
+    """
+    How one layer rotates.
+
+    Args:
+        theta: base.
+        size: number of rotated columns.
+        interleaved: whether pairs are neighbours.
+        dtype: what the tables are rounded to.
+    """
 
     theta: float
     size: int
     interleaved: bool
+    dtype: str = "float32"
 
     def tables(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines, float32 (b, 1, s, p), for `positions` (b, s)."""
         exponents = torch.arange(0, self.size, 2, device=positions.device, dtype=torch.float32) / self.size
         angles = positions.float().unsqueeze(-1) * self.theta**-exponents  # (b, s, p / 2)
         angles = angles.repeat_interleave(2, dim=-1) if self.interleaved else torch.cat([angles, angles], dim=-1)
-        return angles.cos().unsqueeze(1), angles.sin().unsqueeze(1)
+        cos, sin = (table.to(getattr(torch, self.dtype)).float() for table in (angles.cos(), angles.sin()))
+        return cos.unsqueeze(1), sin.unsqueeze(1)
 
     def rotate(self, states: torch.Tensor, tables: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """Rotates the first `size` columns of `states` (b, h, s, e)."""
@@ -41,7 +51,9 @@ class RopeSpec:
         return torch.cat([part * cos + turned * sin, rest], dim=-1)
 
 
-def layer_rope(config: PreTrainedConfig, layer_index: int, attention: nn.Module, head_size: int) -> RopeSpec | None:
+def layer_rope(
+    config: PreTrainedConfig, layer_index: int, attention: nn.Module, head_size: int, dtype: str
+) -> RopeSpec | None:
     """
     The learners' rotary embedding in one layer; `None` in a layer of the backbone that has none.
 
@@ -65,7 +77,7 @@ def layer_rope(config: PreTrainedConfig, layer_index: int, attention: nn.Module,
             "give no rope_theta: expected learner_rope=False."
         )
     size = int(head_size * parameters.get("partial_rotary_factor", 1.0)) // 2 * 2
-    return RopeSpec(float(parameters["rope_theta"]), size, _is_interleaved(attention))
+    return RopeSpec(float(parameters["rope_theta"]), size, _is_interleaved(attention), dtype)
 
 
 def _layer_rotates(config: PreTrainedConfig, layer_index: int, attention: nn.Module) -> bool:
