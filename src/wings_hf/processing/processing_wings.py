@@ -29,13 +29,20 @@ from wings_hf.processing.wings_call_arguments import (
     Call,
     WingsProcessorKwargs,
     as_texts,
-    call_argument_names,
+    chat_call_arguments,
+    sort_arguments,
     without_max_length,
 )
-from wings_hf.processing.wings_chat import ChatRenderer, check_marks, fit_conversations, read_conversations
+from wings_hf.processing.wings_chat import (
+    ChatRenderer,
+    check_marks,
+    fit_conversations,
+    pick_template,
+    read_conversations,
+)
 from wings_hf.processing.wings_chat_template import chat_template_for
 from wings_hf.processing.wings_conversations import Conversation, split_batch
-from wings_hf.processing.wings_image_sources import DEFAULT_MAX_IMAGE_PIXELS, ImageOptions
+from wings_hf.processing.wings_image_sources import DEFAULT_MAX_IMAGE_PIXELS
 from wings_hf.processing.wings_pixel_values import fixed_size, process_images, read_samples
 from wings_hf.processing.wings_placeholders import (
     Expanded,
@@ -170,7 +177,7 @@ class WingsProcessor(ProcessorMixin):
         """`__call__`; with `spans` (characters of each text) also `assistant_masks`."""
         if images is None and text is None:
             raise ValueError("WingsProcessor needs text=, images= or both.")
-        call = self._sort_arguments(kwargs)
+        call = sort_arguments(self, kwargs)
         texts = as_texts(text)
         pattern = placeholder_pattern(self.image_token)
         if texts is None:
@@ -195,43 +202,6 @@ class WingsProcessor(ProcessorMixin):
         if pixels:
             data["pixel_values"] = stack_pixels(pixels, call.return_tensors)
         return BatchFeature(data)
-
-    def _sort_arguments(self, kwargs: dict[str, Any]) -> Call:
-        given = {name: dict(value) if isinstance(value, dict) else value for name, value in kwargs.items()}
-        for name in ("videos", "audio", "audios"):
-            if given.pop(name, None) is not None:
-                raise ValueError(f"WingsProcessor takes images and text only, got {name}.")
-        names: Any = WingsProcessorKwargs
-        merged = self._merge_kwargs(names, tokenizer_init_kwargs=self.tokenizer.init_kwargs, **given)
-        text, images = merged["text_kwargs"], merged["images_kwargs"]
-        text.setdefault("return_token_type_ids", False)
-        if text.get("return_overflowing_tokens"):
-            raise ValueError("return_overflowing_tokens would split samples from their images; it is not supported.")
-        type_ids = text.pop("return_mm_token_type_ids", None)
-        offsets = text.pop("return_text_replacement_offsets", None) or merged.get("return_text_replacement_offsets")
-        tensors = text.pop("return_tensors", None), images.pop("return_tensors", None)
-        return Call(
-            text=text,
-            images=images,
-            options=self._pop_image_options(images),
-            return_tensors=getattr(tensors[0] or tensors[1], "value", tensors[0] or tensors[1]),
-            type_ids=True if type_ids is None else type_ids,
-            replacement_offsets=bool(offsets),
-        )
-
-    def _pop_image_options(self, images: dict[str, Any]) -> ImageOptions:
-        def option(name: str) -> Any:
-            value = images.pop(name, None)
-            return getattr(self, name) if value is None else value
-
-        rescales = images.get("do_rescale")
-        return ImageOptions(
-            allow_urls=option("allow_urls"),
-            animated=option("animated"),
-            max_pixels=option("max_image_pixels"),
-            channels=images.pop("input_data_format", None),
-            allow_float=getattr(self.image_processor, "do_rescale", True) if rescales is None else rescales,
-        )
 
     def _tokenize(self, expanded: list[Expanded], call: Call, spans: Sequence[Spans] | None) -> dict[str, list[Any]]:
         encoded = dict(self.tokenizer([sample.text for sample in expanded], **call.text))
@@ -282,7 +252,7 @@ class WingsProcessor(ProcessorMixin):
         """Image tokens and patches (one each) for images of these (height, width), as `__call__` gives them."""
         if image_sizes is None:
             return MultiModalData()
-        images_kwargs = self._sort_arguments(kwargs).images
+        images_kwargs = sort_arguments(self, kwargs).images
         counts = [self._count_for_size(height, width, images_kwargs) for height, width in image_sizes]
         return MultiModalData(num_image_tokens=counts, num_image_patches=[1] * len(counts))
 
@@ -333,7 +303,7 @@ class WingsProcessor(ProcessorMixin):
         """
         renderer = ChatRenderer(
             tokenizer=self.tokenizer,
-            template=self._template(chat_template),
+            template=pick_template(self.chat_template, chat_template),
             tools=tools,
             documents=documents,
             add_generation_prompt=add_generation_prompt,
@@ -344,7 +314,7 @@ class WingsProcessor(ProcessorMixin):
         )
         renderer.check(returns_masks=tokenize and return_dict)
         chats, is_batch = split_batch(conversation)
-        call_kwargs = self._call_kwargs(processor_kwargs, kwargs, return_tensors)
+        call_kwargs = chat_call_arguments(self.image_processor, processor_kwargs, kwargs, return_tensors)
         images = call_kwargs.pop("images", None) if images is None else images
         written = None if sanitize_control_tokens else placeholder_pattern(self.image_token)
         conversations = read_conversations(chats, images, is_batch, written)
@@ -378,30 +348,6 @@ class WingsProcessor(ProcessorMixin):
         pictures = [chat.all_images for chat in conversations]
         return self._encode(pictures if any(pictures) else None, prompts, call_kwargs, spans if renderer.mark else None)
 
-    def _template(self, chat_template: str | None) -> str:
-        """The template to render: the one given, the one of that name, or the processor's own."""
-        own = self.chat_template
-        named = own if isinstance(own, dict) else {"default": own}
-        name = "default" if chat_template is None else chat_template
-        template = named.get(name, chat_template)
-        if template is None:
-            raise ValueError(
-                f"The processor has no default chat template, only {sorted(named)}: pass chat_template= with one of "
-                "these names or a template."
-            )
-        return template
-
-    def _call_kwargs(
-        self, processor_kwargs: dict[str, Any] | None, kwargs: dict[str, Any], return_tensors: Any
-    ) -> dict[str, Any]:
-        """Those of a chat call's arguments that are for `__call__`."""
-        names = call_argument_names(self.image_processor)
-        call_kwargs = dict(processor_kwargs or {})
-        call_kwargs.update({name: value for name, value in kwargs.items() if name in names})
-        if return_tensors != "auto":
-            call_kwargs["return_tensors"] = return_tensors
-        return call_kwargs
-
     def _fit(
         self,
         conversations: list[Conversation],
@@ -410,7 +356,7 @@ class WingsProcessor(ProcessorMixin):
         overlong: str,
     ) -> list[Conversation]:
         """Conversations within `max_length`, counted without decoding an image where its size does not matter."""
-        call = self._sort_arguments(call_kwargs)
+        call = sort_arguments(self, call_kwargs)
         max_length = call.text.get("max_length") or self.tokenizer.model_max_length
         if call.text.get("truncation"):
             raise ValueError("overlong= and truncation= exclude each other.")

@@ -52,7 +52,64 @@ class Call(NamedTuple):
     replacement_offsets: bool
 
 
-def call_argument_names(image_processor: Any) -> set[str]:
+def sort_arguments(processor: Any, kwargs: dict[str, Any]) -> Call:
+    """The arguments of a call to `processor`, with its settings where a call says nothing.
+
+    Raises:
+        ValueError: an argument that the processor cannot serve.
+    """
+    given = {name: dict(value) if isinstance(value, dict) else value for name, value in kwargs.items()}
+    for name in ("videos", "audio", "audios"):
+        if given.pop(name, None) is not None:
+            raise ValueError(f"WingsProcessor takes images and text only, got {name}.")
+    merged = processor._merge_kwargs(
+        WingsProcessorKwargs, tokenizer_init_kwargs=processor.tokenizer.init_kwargs, **given
+    )
+    text, images = merged["text_kwargs"], merged["images_kwargs"]
+    text.setdefault("return_token_type_ids", False)
+    if text.get("return_overflowing_tokens"):
+        raise ValueError("return_overflowing_tokens would split samples from their images; it is not supported.")
+    type_ids = text.pop("return_mm_token_type_ids", None)
+    offsets = text.pop("return_text_replacement_offsets", None) or merged.get("return_text_replacement_offsets")
+    tensors = text.pop("return_tensors", None), images.pop("return_tensors", None)
+    return Call(
+        text=text,
+        images=images,
+        options=_pop_image_options(processor, images),
+        return_tensors=getattr(tensors[0] or tensors[1], "value", tensors[0] or tensors[1]),
+        type_ids=True if type_ids is None else type_ids,
+        replacement_offsets=bool(offsets),
+    )
+
+
+def _pop_image_options(processor: Any, images: dict[str, Any]) -> ImageOptions:
+    def option(name: str) -> Any:
+        value = images.pop(name, None)
+        return getattr(processor, name) if value is None else value
+
+    rescales = images.get("do_rescale")
+    return ImageOptions(
+        allow_urls=option("allow_urls"),
+        animated=option("animated"),
+        max_pixels=option("max_image_pixels"),
+        channels=images.pop("input_data_format", None),
+        allow_float=getattr(processor.image_processor, "do_rescale", True) if rescales is None else rescales,
+    )
+
+
+def chat_call_arguments(
+    image_processor: Any, processor_kwargs: dict[str, Any] | None, kwargs: dict[str, Any], return_tensors: Any
+) -> dict[str, Any]:
+    """Those of a chat call's arguments that are for the processor's `__call__`."""
+    names = _argument_names(image_processor)
+    call_kwargs = dict(processor_kwargs or {})
+    call_kwargs.update({name: value for name, value in kwargs.items() if name in names})
+    if return_tensors != "auto":
+        call_kwargs["return_tensors"] = return_tensors
+    return call_kwargs
+
+
+def _argument_names(image_processor: Any) -> set[str]:
     """Names of all arguments of a call, flat and grouped."""
     names = set(getattr(getattr(image_processor, "valid_kwargs", None), "__annotations__", {}))
     for name, group in WingsProcessorKwargs.__annotations__.items():

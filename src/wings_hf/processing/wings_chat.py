@@ -81,6 +81,22 @@ class ChatRenderer:
         return bos_token is None or not prompts[0].startswith(bos_token)
 
 
+def pick_template(own: Any, chat_template: str | None) -> str:
+    """The template to render: `chat_template` itself, the one of that name in `own`, or by default `own`.
+
+    Raises:
+        ValueError: no default.
+    """
+    named = own if isinstance(own, dict) else {"default": own}
+    template = named.get("default" if chat_template is None else chat_template, chat_template)
+    if template is None:
+        raise ValueError(
+            f"The processor has no default chat template, only {sorted(named)}: pass chat_template= with one of "
+            "these names or a template."
+        )
+    return template
+
+
 def check_marks(conversations: Sequence[Conversation], spans: Sequence[Spans]) -> None:
     """Raise ValueError where the assistant spoke and the template marked nothing of it."""
     for index, (conversation, marked) in enumerate(zip(conversations, spans, strict=True)):

@@ -183,7 +183,7 @@ def chat_template_for(tokenizer: Any, image_token: str) -> str | dict[str, str]:
     """
     own = getattr(tokenizer, "chat_template", None)
     if not own:
-        return _fill(DEFAULT_CHAT_TEMPLATE, image_token=jinja_string(image_token))
+        return fill(DEFAULT_CHAT_TEMPLATE, image_token=jinja_string(image_token))
     if isinstance(own, dict):
         return {name: extend_chat_template(text, tokenizer, image_token) for name, text in own.items()}
     return extend_chat_template(own, tokenizer, image_token)
@@ -200,27 +200,27 @@ def extend_chat_template(template: str, tokenizer: Any, image_token: str) -> str
     if marked:
         return prelude + _TOP_LEVEL_END + template
     closing = _closing(template, variables, mode, list_only, tuple(tokenizer.get_added_vocab()))
-    ending = _fill(_MACRO_END, start=_START, end=_END, closing=jinja_string(closing.strip()))
+    ending = fill(_MACRO_END, start=_START, end=_END, closing=jinja_string(closing.strip()))
     body = template[:-1] if template.endswith("\n") else template  # Jinja drops one newline at the end of a file
     return prelude + _MACRO_START + body + ending
 
 
 def _prelude(mode: Mode, list_only: bool, image_token: str) -> str:
-    mark = _fill(_MARK, start=_START, end=_END)
+    mark = fill(_MARK, start=_START, end=_END)
     if mode == "native":
-        return _fill(_PRELUDE, rewrite=_fill(_REWRITE_NATIVE, mark=mark, list_only="true" if list_only else "false"))
+        return fill(_PRELUDE, rewrite=fill(_REWRITE_NATIVE, mark=mark, list_only="true" if list_only else "false"))
     content = "[{'type': 'text', 'text': %s}]" if mode == "list" else "%s"
-    rewrite = _fill(
+    rewrite = fill(
         _REWRITE_FLAT,
         mark=mark,
         image_token=jinja_string(image_token),
         plain=content % "plain",
         marked=content % "wings.text",
     )
-    return _fill(_PRELUDE, rewrite=rewrite)
+    return fill(_PRELUDE, rewrite=rewrite)
 
 
-def _fill(fragment: str, **values: str) -> str:
+def fill(fragment: str, **values: str) -> str:
     """`fragment` with each `<<name>>` replaced."""
     for name, value in values.items():
         fragment = fragment.replace(f"<<{name}>>", value)
