@@ -183,7 +183,7 @@ class Experiment:
 
     def fit(self, contender: Contender, seed: int) -> None:
         """Train `contender` through both stages."""
-        options = build_recipe(contender.recipe, 1.0, 1.0, 1.0).model | contender.fields
+        options = {**build_recipe(contender.recipe, 1.0, 1.0, 1.0).model, **contender.fields}
         align, tune = self.fits(contender, seed)
         torch.manual_seed(seed)
         align.run(lambda: self.untrained(**options))

@@ -133,7 +133,7 @@ def _check_backend(text_config: PreTrainedConfig) -> None:
 
 
 def _check_images(is_image: torch.Tensor, images: int | None, had_image: torch.Tensor | None) -> None:
-    """Raises where a row has more than one image; this call's placeholders are asked of the device, at a prompt only."""
+    """Raises where a row has more than one image. Asks the device, in calls that bring images."""
     if images == 0 or torch.compiler.is_compiling():
         return
     starts = is_image.clone()
