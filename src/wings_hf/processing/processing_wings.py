@@ -55,6 +55,7 @@ from wings_hf.processing.wings_placeholders import (
     placeholder_pattern,
     replacement_offsets,
 )
+from wings_hf.processing.wings_square_padding import check_colour
 from wings_hf.processing.wings_tensors import stack_pixels, to_tensors
 
 Spans = Sequence[tuple[int, int]]
@@ -75,6 +76,10 @@ class WingsProcessor(ProcessorMixin):
             the default and names another image token (`tokenizer.image_token`), that one is taken.
         num_additional_image_tokens: prefix tokens of the tower (class token, registers).
         feature_map_rounding: `"floor"` for patches, `"ceil"` for convolutional towers that round up.
+        pad_to_square: colour (red, green, blue), 0 to 255, with which images are padded to squares before the image
+            processor gets them; None leaves them as they are.
+        add_special_tokens: False keeps the tokenizer from adding special tokens (a first token, say) to texts and
+            conversations, unless a call asks for it.
 
     `allow_urls`, `animated` and `max_image_pixels` may be set on the processor or passed in a call. They are
     decisions of whoever runs it, so they are not saved with it.
@@ -95,7 +100,11 @@ class WingsProcessor(ProcessorMixin):
         image_token: str = IMAGE_TOKEN,
         num_additional_image_tokens: int = 0,
         feature_map_rounding: Literal["floor", "ceil"] = "floor",
+        pad_to_square: list[int] | None = None,
+        add_special_tokens: bool = True,
     ) -> None:
+        self.pad_to_square = check_colour(pad_to_square)
+        self.add_special_tokens = add_special_tokens
         self.patch_size = patch_size
         self.vision_feature_select_strategy = vision_feature_select_strategy
         self.num_additional_image_tokens = num_additional_image_tokens
@@ -186,9 +195,7 @@ class WingsProcessor(ProcessorMixin):
             counts = [sum(1 for _ in pattern.finditer(sample)) for sample in texts]
             samples = allot_images(images, counts, self.image_token)
         pictures = read_samples(samples, call.options)
-        pixels = process_images(
-            self.image_processor, list(chain.from_iterable(pictures)), call.images, call.options.max_pixels
-        )
+        pixels = self._pixels(list(chain.from_iterable(pictures)), call.images, call.options.max_pixels)
         data: dict[str, Any] = {}
         if texts is not None:
             tokens = iter([self.image_token * self._count(*pixel.shape[-2:]) for pixel in pixels])
@@ -202,6 +209,9 @@ class WingsProcessor(ProcessorMixin):
         if pixels:
             data["pixel_values"] = stack_pixels(pixels, call.return_tensors)
         return BatchFeature(data)
+
+    def _pixels(self, images: list[Image.Image], images_kwargs: dict[str, Any], max_pixels: int | None) -> list[Any]:
+        return process_images(self.image_processor, images, images_kwargs, max_pixels, self.pad_to_square)
 
     def _tokenize(self, expanded: list[Expanded], call: Call, spans: Sequence[Spans] | None) -> dict[str, list[Any]]:
         encoded = dict(self.tokenizer([sample.text for sample in expanded], **call.text))
@@ -245,7 +255,7 @@ class WingsProcessor(ProcessorMixin):
         size = fixed_size(self.image_processor, images_kwargs)
         if size is None:
             blank = [Image.new("RGB", (width, height))]
-            size = process_images(self.image_processor, blank, images_kwargs, self.max_image_pixels)[0].shape[-2:]
+            size = self._pixels(blank, images_kwargs, self.max_image_pixels)[0].shape[-2:]
         return self._count(*size)
 
     def _get_num_multimodal_tokens(self, image_sizes: Any = None, **kwargs: Any) -> MultiModalData:

@@ -67,6 +67,8 @@ def sort_arguments(processor: Any, kwargs: dict[str, Any]) -> Call:
     )
     text, images = merged["text_kwargs"], merged["images_kwargs"]
     text.setdefault("return_token_type_ids", False)
+    if not processor.add_special_tokens:
+        text.setdefault("add_special_tokens", False)
     if text.get("return_overflowing_tokens"):
         raise ValueError("return_overflowing_tokens would split samples from their images; it is not supported.")
     type_ids = text.pop("return_mm_token_type_ids", None)

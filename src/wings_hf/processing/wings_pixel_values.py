@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from wings_hf.processing.wings_image_sources import ImageOptions, read_image
+from wings_hf.processing.wings_square_padding import pad_to_square
 
 
 def read_samples(samples: Sequence[Sequence[Any]], options: ImageOptions) -> list[list[Image.Image]]:
@@ -30,19 +31,30 @@ def _read(source: Any, options: ImageOptions, position: int, sample: int) -> Ima
 
 
 def process_images(
-    image_processor: Any, images: Sequence[Image.Image], images_kwargs: dict[str, Any], max_pixels: int | None
+    image_processor: Any,
+    images: Sequence[Image.Image],
+    images_kwargs: dict[str, Any],
+    max_pixels: int | None,
+    square_colour: list[int] | None,
 ) -> list[Any]:
     """Pixel values of each image, (channels, height, width).
 
+    Args:
+        images: RGB images.
+        images_kwargs: arguments for the image processor.
+        max_pixels: limit for the size of an image padded or scaled; None for none.
+        square_colour: what images are padded with to squares before anything else; None leaves them.
+
     Raises:
-        ValueError: an image would be scaled to more than `max_pixels`, or the image processor gives something
-            else than one such array for each image.
+        ValueError: an image would be padded or scaled to more than `max_pixels`, or the image processor gives
+            something else than one such array for each image.
     """
     if not images:
         return []
+    images = [pad_to_square(image, square_colour, max_pixels) for image in images]
     for image in images:
         _check_scaled(image_processor, image, images_kwargs, max_pixels)
-    pixels = image_processor(list(images), **images_kwargs)["pixel_values"]
+    pixels = image_processor(images, **images_kwargs)["pixel_values"]
     if len(pixels) != len(images) or any(pixel.ndim != 3 for pixel in pixels):
         raise ValueError(
             f"{type(image_processor).__name__} does not return one (channels, height, width) array for each "
