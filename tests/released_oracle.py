@@ -47,7 +47,7 @@ class ReleasedOracle(WingsOracle):
         return added + added
 
     def attend(self, name: str, r: Tensor, x: Tensor, keys: list[int], causal: bool) -> Tensor:
-        """One learner: queries from r (L, D), keys and values from x at ``keys``; causal: row i sees the first i + 1."""
+        """One learner: queries from r (L, D), keys and values from x at ``keys``; causal: row i sees i + 1 of them."""
         if not keys:
             return torch.zeros_like(r)
         w = {part: self.weights[f"{name}.{part}_a"] @ self.weights[f"{name}.{part}_b"] for part in "qkvo"}

@@ -138,7 +138,7 @@ OTHER_CASES = [
 
 @pytest.mark.parametrize(("family", "backend"), OTHER_CASES)
 def test_other_families(family, backend):
-    model = tiny_model(family, backend, router="position", learner_rope=family != "gpt_oss")
+    model = tiny_model(family, backend, router="position", learner_rope=True)
     inputs = tiny_inputs(model, *LAYOUTS)
     with torch.no_grad():
         logits = model(**inputs.kwargs()).logits

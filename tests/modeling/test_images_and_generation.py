@@ -265,6 +265,18 @@ def test_beam_search_does_not_depend_on_the_cache(settings):
     assert torch.equal(with_cache, without)
 
 
+def test_beam_search_from_embeddings_and_images():
+    """The placeholder's id may lie past the embedding, so the rows' images are counted by their types."""
+    model = tiny_model("llama", "sdpa", vision="siglip")
+    assert model.config.image_token_id >= model.config.text_config.vocab_size
+    inputs = left_padded(image_ids(model, "tIttI", "ttttt", "Itt"))
+    expected = generate(model, inputs, pixel_values=pixels(3), num_beams=3)
+    types = inputs.pop("mm_token_type_ids")
+    embeds = model.get_input_embeddings()(inputs.pop("input_ids").masked_fill(types == 1, 0))
+    inputs |= {"inputs_embeds": embeds.detach(), "mm_token_type_ids": types}
+    assert torch.equal(generate(model, inputs, pixel_values=pixels(3), num_beams=3), expected)
+
+
 def test_chunked_prefill_in_generate():
     model = tiny_model("llama", "sdpa", vision="siglip", learner_rope=True)
     inputs = left_padded(image_ids(model, "tIttI", "ttttt"))

@@ -57,7 +57,8 @@ def test_post_attention_needs_a_sequential_residual(family):
 def test_learner_rope_needs_a_rotary_backbone():
     text_config = AutoConfig.for_model("gpt2", vocab_size=99, n_embd=32, n_layer=2, n_head=4, n_positions=64)
     options = {"text_config": text_config, "vision_feature_size": VISION_WIDTH, "learner_rank": 4}
-    WingsForCausalLM(WingsConfig(**options, learner_rope=False))
+    WingsForCausalLM(WingsConfig(**options))  # the default is False there
+    assert tiny_config("llama").learner_rope and tiny_config("gemma3_text").learner_rope
     with pytest.raises(ValueError, match="learner_rope"):
         WingsForCausalLM(WingsConfig(**options, learner_rope=True))
 

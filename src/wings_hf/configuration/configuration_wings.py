@@ -16,8 +16,8 @@ from wings_hf.hub.wings_remote_code import MODEL_AUTO_MAP, flat_sources, write_c
 
 LEARNERS = ("visual", "textual")
 # What a semantics sets where nothing is given. "released" allows no other value.
-PAPER = {"learner_query": "attention_input", "learner_rope": False, "learner_scope": "always", "router": "position"}
-RELEASED = {"learner_query": "post_attention", "learner_rope": True, "learner_scope": "always", "router": "position"}
+PAPER = {"learner_query": "attention_input", "learner_scope": "always", "router": "position"}
+RELEASED = {"learner_query": "post_attention", "learner_scope": "always", "router": "position", "learner_rope": True}
 RELEASED_FAMILIES = ("qwen2", "llama")
 MAX_LEARNER_HEAD_SIZE = 248  # eight more columns still fit the largest head (256) of the fused kernels
 
@@ -46,7 +46,7 @@ class WingsConfig(PreTrainedConfig):
         learner_query (`str`, *optional*): `"attention_input"` (default): the query is what self-attention reads.
             `"post_attention"`: the residual stream after the main attention was added.
         learner_rope (`bool`, *optional*): Rotary embedding on learner queries and keys, with the backbone's plain
-            theta. Defaults to `False`.
+            theta. Defaults to `True` where the backbone has a rotary embedding.
         learner_rope_dtype (`str`): `"float32"`, or `"bfloat16"` to round the rotary tables to it, as the released
             code does.
         learner_scope (`str`, *optional*): `"always"` (paper, default), or `"visual_context"`: learners act only on
@@ -151,6 +151,8 @@ class WingsConfig(PreTrainedConfig):
                 setattr(self, name, value)
             elif released and getattr(self, name) != value:
                 raise ValueError(f"{name}={getattr(self, name)!r}: semantics='released' allows {value!r} only.")
+        if self.learner_rope is None:
+            self.learner_rope = _has_rope(self.text_config)
         if released and self.text_config.model_type not in RELEASED_FAMILIES:
             raise ValueError(
                 f"text_config of type {self.text_config.model_type!r}: semantics='released' is that of code for "
@@ -257,6 +259,12 @@ class WingsConfig(PreTrainedConfig):
             "select_strategy": self.vision_feature_select_strategy,
             "rounding": tower.rounding,
         }
+
+
+def _has_rope(text_config: PreTrainedConfig) -> bool:
+    """Whether the language model has a rotary embedding of a known theta, for all layers or by type of layer."""
+    parameters = getattr(text_config, "rope_parameters", None) or {}
+    return any("rope_theta" in values for values in (parameters, *parameters.values()) if isinstance(values, dict))
 
 
 def _as_text_config(text_config: dict | PreTrainedConfig | None) -> PreTrainedConfig:

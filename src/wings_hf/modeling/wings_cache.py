@@ -121,8 +121,8 @@ def _learner_layer(like: CacheLayerMixin | None, static_length: int | None) -> C
         return type(like)(**{name: getattr(like, name) for name in names})
     if like is not None and type(like) not in (DynamicLayer, StaticLayer):
         raise ValueError(
-            f"past_key_values has layers of type {type(like).__name__}: expected a dynamic, static, offloaded or "
-            "quantized cache of attention keys and values."
+            f"past_key_values has layers of type {type(like).__name__}: expected a dynamic, static, offloaded, "
+            "quanto or hqq cache of attention keys and values."
         )
     return _plain_layer(static_length)
 

@@ -64,6 +64,17 @@ class WingsGenerationMixin:
             generation_config.use_cache = False
         return super()._prepare_cache_for_generation(generation_config, *args)
 
+    def _expand_inputs_for_generation(
+        self, expand_size: int = 1, *args: Any, input_ids: torch.Tensor | None = None, **kwargs: Any
+    ) -> tuple[torch.Tensor | None, dict[str, Any]]:
+        types = kwargs.get("mm_token_type_ids")
+        if input_ids is None or input_ids.numel() or types is None or expand_size == 1:
+            return super()._expand_inputs_for_generation(expand_size, *args, input_ids=input_ids, **kwargs)
+        # With embeddings alone the images of each row are told by the types; the placeholder may have no embedding.
+        placeholders = torch.where(types == 1, self.config.image_token_id, -1)
+        _, kwargs = super()._expand_inputs_for_generation(expand_size, *args, input_ids=placeholders, **kwargs)
+        return input_ids.repeat_interleave(expand_size, dim=0), kwargs
+
     def _prepare_static_cache(self, *args: Any, max_cache_len: int, **kwargs: Any) -> Cache:
         cache = super()._prepare_static_cache(*args, max_cache_len=max_cache_len, **kwargs)
         if self.config.learners:

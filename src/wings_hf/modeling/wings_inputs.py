@@ -39,6 +39,7 @@ def merge_images(
     Raises:
         ValueError: where placeholders and features do not match.
     """
+    _check_types(input_ids if inputs_embeds is None else inputs_embeds, mm_token_type_ids)
     if input_ids is None:
         is_image = _images_in_embeddings(config, embedding, inputs_embeds, mm_token_type_ids, features is not None)
     else:
@@ -55,6 +56,18 @@ def merge_images(
     _check_placeholders(is_image.sum(), features.shape[0])
     features = features.to(inputs_embeds.device, inputs_embeds.dtype)
     return inputs_embeds.masked_scatter(is_image.unsqueeze(-1), features), is_image
+
+
+def _check_types(tokens: torch.Tensor, mm_token_type_ids: torch.Tensor | None) -> None:
+    if mm_token_type_ids is None:
+        return
+    shape = getattr(mm_token_type_ids, "shape", None)
+    if not isinstance(mm_token_type_ids, torch.Tensor) or shape != tokens.shape[:2]:
+        kind = type(mm_token_type_ids).__name__ if shape is None else f"shape {tuple(shape)}"
+        raise ValueError(
+            f"mm_token_type_ids is a {kind}: expected a tensor of shape {tuple(tokens.shape[:2])}, one for each of this "
+            "call's tokens."
+        )
 
 
 def _images_in_embeddings(

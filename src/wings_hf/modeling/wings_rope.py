@@ -13,6 +13,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
+# Whether neighbouring columns make a pair, in backbones that have no `rotate_half` to ask.
+INTERLEAVED = {"gpt_oss": False, "deepseek_v2": True, "llama4_text": True}
+
 
 @dataclass(frozen=True)
 class RopeSpec:
@@ -77,7 +80,7 @@ def layer_rope(
             "give no rope_theta: expected learner_rope=False."
         )
     size = int(head_size * parameters.get("partial_rotary_factor", 1.0)) // 2 * 2
-    return RopeSpec(float(parameters["rope_theta"]), size, _is_interleaved(attention), dtype)
+    return RopeSpec(float(parameters["rope_theta"]), size, _is_interleaved(config, attention), dtype)
 
 
 def _layer_rotates(config: PreTrainedConfig, layer_index: int, attention: nn.Module) -> bool:
@@ -88,8 +91,10 @@ def _layer_rotates(config: PreTrainedConfig, layer_index: int, attention: nn.Mod
     return bool(getattr(attention, "use_rope", True))
 
 
-def _is_interleaved(attention: nn.Module) -> bool:
-    """Whether the backbone rotates neighbouring columns, asked of its own `rotate_half`."""
+def _is_interleaved(config: PreTrainedConfig, attention: nn.Module) -> bool:
+    """Whether the backbone rotates neighbouring columns, asked of its own `rotate_half` where it has one."""
+    if config.model_type in INTERLEAVED:
+        return INTERLEAVED[config.model_type]
     module = sys.modules[type(attention).__module__]
     rotate_half = getattr(module, "rotate_half", None)
     if rotate_half is None:
