@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": "wings_hf.cli.demo",
     "train": "wings_hf.cli.train",
     "chat": "wings_hf.cli.chat",
+    "convert": "wings_hf.cli.convert",
 }
 
 
