@@ -24,6 +24,7 @@ from transformers import CLIPImageProcessorPil, PreTrainedTokenizerFast, SiglipI
 
 from wings_hf import WingsProcessor
 from wings_hf.data.collator import ConversationCollator
+from wings_hf.data.records import to_messages
 from wings_hf.processing.wings_released_prompts import (
     RELEASED_CHAT_TEMPLATES,
     released_messages,
@@ -387,6 +388,16 @@ def test_further_marks_raise_or_go_as_released():
     with pytest.raises(ValueError, match=r"<image 1> would be taken for text"):
         place("<image 1>\nHi")
     assert place("<image 1>\nHi", extra_marks="as_released") == ["<image 1>\nHi"]
+
+
+@pytest.mark.parametrize("value", ["<image>\nHi", "Hi\n<image>", "Hi: <image> 2", "Hi"])
+def test_records_read_for_training_come_to_the_same_prompts(value):
+    conversations = [{"from": "human", "value": value}, {"from": "gpt", "value": "1"}]
+    record = {"conversations": conversations, "image": ["photo.png"]}
+    read = to_messages(record, Path("folder"))
+    processor = processor_for("qwen2")
+    expected = processor.apply_chat_template(released_messages(conversations, has_image=True))
+    assert processor.apply_chat_template(read) == expected
 
 
 @pytest.mark.parametrize(
