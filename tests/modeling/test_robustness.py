@@ -123,3 +123,12 @@ def test_a_cache_for_another_kind_of_layer_is_told():
     cache.layers = [OddLayer() for _ in cache.layers]
     with pytest.raises(ValueError, match="layers of type OddLayer"):
         tiny_model("llama", "sdpa")(torch.randint(3, 90, (1, 4)), past_key_values=cache)
+
+
+@pytest.mark.parametrize(
+    ("types", "named"), [([[0, 1]], "is a list"), (torch.zeros(1, 3, dtype=torch.long), r"shape \(1, 3\)")], ids=str
+)
+def test_types_of_another_form_raise(types, named):
+    model = tiny_model("llama", "sdpa", vision="siglip")
+    with pytest.raises(ValueError, match=rf"mm_token_type_ids .*{named}.*expected a tensor of shape \(1, 14\)"):
+        model(**image_row(model) | {"mm_token_type_ids": types})

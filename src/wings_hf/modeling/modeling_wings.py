@@ -31,23 +31,18 @@ from transformers.utils import TransformersKwargs, can_return_tuple, logging
 
 from wings_hf.configuration.configuration_wings import WingsConfig
 from wings_hf.hub.wings_remote_code import flat_sources
-from wings_hf.modeling.wings_backbone import (
-    add_layer_learners,
-    attach_wings,
-    checkpoints_activations,
-    find_winged,
-    make_router,
-)
+from wings_hf.modeling.wings_backbone import attach_wings, checkpoints_activations
 from wings_hf.modeling.wings_build import transplant
-from wings_hf.modeling.wings_cache import extend_cache, new_cache
+from wings_hf.modeling.wings_cache import prepare_cache
 from wings_hf.modeling.wings_generation import WingsGenerationMixin
 from wings_hf.modeling.wings_head import CausalHead
 from wings_hf.modeling.wings_inputs import merge_images
 from wings_hf.modeling.wings_learners import LowRankLearner
-from wings_hf.modeling.wings_masks import language_model_positions, packed_samples
+from wings_hf.modeling.wings_masks import language_model_positions
 from wings_hf.modeling.wings_outputs import WingsCausalLMOutputWithPast, WingsModelOutputWithPast
 from wings_hf.modeling.wings_router import ModalityRouter, PositionRouter
 from wings_hf.modeling.wings_semantics import SEMANTICS
+from wings_hf.modeling.wings_training import join_learners, zero_of_idle_parameters
 from wings_hf.modeling.wings_vision import WingsMultiModalProjector, build_vision_tower, tower_outputs
 
 logger = logging.get_logger(__name__)
@@ -215,11 +210,14 @@ class WingsModel(WingsPreTrainedModel):
             self.config, self.get_input_embeddings(), input_ids, inputs_embeds, mm_token_type_ids, features
         )
         if images is None and self.training and torch.is_grad_enabled():
-            inputs_embeds = inputs_embeds + self._zero_of_idle_parameters()
+            inputs_embeds = inputs_embeds + zero_of_idle_parameters(self, self.vision_tower)
         if self.config.learners:
             marked = images is None and input_ids is None and mm_token_type_ids is not None
+            keeps_activations = not (self.training and checkpoints_activations(self.language_model))
             packable = None if attention_mask is not None else position_ids
-            past_key_values, use_cache = self._prepare_cache(past_key_values, use_cache, packable)
+            past_key_values, use_cache = prepare_cache(
+                self.config, past_key_values, use_cache, packable, keeps_activations
+            )
             kwargs["wings"] = self.semantics.make_context(
                 self.config,
                 self.language_model.config,
@@ -253,18 +251,6 @@ class WingsModel(WingsPreTrainedModel):
             router_logits=getattr(outputs, "router_logits", None),
         )
 
-    def _zero_of_idle_parameters(self) -> torch.Tensor | float:
-        """
-        Zero, as a function of the parameters that a call without images leaves aside.
-
-        They get a gradient of zero instead of none, as data parallel training needs it where other processes have
-        images, and as a stage that trains nothing else needs it to have a loss to differentiate.
-        """
-        kinds = (LowRankLearner, PositionRouter, ModalityRouter, WingsMultiModalProjector)
-        modules = [module for module in self.modules() if isinstance(module, kinds) or module is self.vision_tower]
-        parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-        return sum((p.flatten()[:1].sum() * 0.0).to(self.dtype) for p in parameters)
-
     def _images(self, pixel_values: torch.Tensor | None, encoded: dict | None) -> list[torch.Tensor] | None:
         image = None if encoded is None else encoded.get("image")
         if image is not None and pixel_values is not None:
@@ -272,32 +258,6 @@ class WingsModel(WingsPreTrainedModel):
         if pixel_values is not None:
             image = self.get_image_features(pixel_values, return_dict=True)
         return None if image is None else list(image.pooler_output)
-
-    def _prepare_cache(
-        self, cache: Cache | None, use_cache: bool | None, packable: torch.Tensor | None
-    ) -> tuple[Cache | None, bool]:
-        """
-        The cache with room for the wings, made here where one is wanted and none given.
-
-        Args:
-            packable: position ids that may mark packed samples, which a cache would not keep apart.
-        """
-        count = len(self.config.winged_layers)
-        if cache is not None:
-            extend_cache(cache, count)
-            return cache, use_cache is not False
-        if use_cache and packable is not None and bool(packed_samples(packable).any()):
-            raise ValueError(
-                "position_ids restart within a row, which marks packed samples, but use_cache=True keeps none apart: "
-                "expected use_cache=False."
-            )
-        if use_cache is None:
-            use_cache = self.config.use_cache and packable is None
-        if self.training and checkpoints_activations(self.language_model):
-            if use_cache:
-                logger.warning_once("use_cache=True is incompatible with gradient checkpointing: no cache is kept.")
-            use_cache = False
-        return (new_cache(self.config.text_config, count) if use_cache else None), use_cache
 
 
 class WingsForCausalLM(WingsPreTrainedModel, WingsGenerationMixin, GenerationMixin):
@@ -449,19 +409,7 @@ class WingsForCausalLM(WingsPreTrainedModel, WingsGenerationMixin, GenerationMix
             raise ValueError("add_learners: a model built with learners=() has no wings to add to; build it with some.")
         self.config.learners = (*self.config.learners, *names)
         self.config.validate_learners()
-        for attention in find_winged(self.model.language_model):
-            reference = next(module for module in attention.modules() if isinstance(module, LowRankLearner))
-            attention.learner_names = self.config.learners
-            add_layer_learners(attention, self.config)
-            if attention.router is None:
-                attention.router = make_router(self.config)
-            for module in attention.children():
-                if isinstance(module, (LowRankLearner, PositionRouter, ModalityRouter)) and not hasattr(
-                    module, "_is_hf_initialized"
-                ):
-                    module.to(reference.q_a.device, reference.q_a.dtype)
-                    self._init_weights(module)
-                    module.train(self.training)
+        join_learners(self.model.language_model, self.config, self._init_weights)
         return self
 
 

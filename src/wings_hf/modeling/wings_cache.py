@@ -26,8 +26,12 @@ from transformers.cache_utils import (
     StaticLayer,
     StaticSlidingWindowLayer,
 )
+from transformers.utils import logging
 
 from wings_hf.modeling.wings_classes import winged_class
+from wings_hf.modeling.wings_masks import packed_samples
+
+logger = logging.get_logger(__name__)
 
 Notes = tuple[torch.Tensor, torch.Tensor]
 
@@ -112,6 +116,42 @@ def new_cache(config: PreTrainedConfig, num_learner_layers: int) -> DynamicCache
     cache = DynamicCache(config=config)
     extend_cache(cache, num_learner_layers)
     return cache
+
+
+def prepare_cache(
+    config: PreTrainedConfig,
+    cache: Cache | None,
+    use_cache: bool | None,
+    packable: torch.Tensor | None,
+    keeps_activations: bool,
+) -> tuple[Cache | None, bool]:
+    """
+    The cache of a call with room for the wings, made here where one is wanted and none given; and whether it is used.
+
+    Args:
+        config: a `WingsConfig`.
+        packable: position ids (b, s) that may mark packed samples, which a cache would not keep apart.
+        keeps_activations: False under gradient checkpointing, which computes layers again and can fill no cache.
+
+    Raises:
+        ValueError: for packed samples and `use_cache=True`.
+    """
+    count = len(config.winged_layers)
+    if cache is not None:
+        extend_cache(cache, count)
+        return cache, use_cache is not False
+    if use_cache and packable is not None and bool(packed_samples(packable).any()):
+        raise ValueError(
+            "position_ids restart within a row, which marks packed samples, but use_cache=True keeps none apart: "
+            "expected use_cache=False."
+        )
+    if use_cache is None:
+        use_cache = config.use_cache and packable is None
+    if not keeps_activations:
+        if use_cache:
+            logger.warning_once("use_cache=True is incompatible with gradient checkpointing: no cache is kept.")
+        use_cache = False
+    return (new_cache(config.text_config, count) if use_cache else None), use_cache
 
 
 def _learner_layer(like: CacheLayerMixin | None, static_length: int | None) -> CacheLayerMixin:

@@ -63,10 +63,10 @@ def _check_types(tokens: torch.Tensor, mm_token_type_ids: torch.Tensor | None) -
         return
     shape = getattr(mm_token_type_ids, "shape", None)
     if not isinstance(mm_token_type_ids, torch.Tensor) or shape != tokens.shape[:2]:
-        kind = type(mm_token_type_ids).__name__ if shape is None else f"shape {tuple(shape)}"
+        kind = type(mm_token_type_ids).__name__ if shape is None else f"tensor of shape {tuple(shape)}"
         raise ValueError(
-            f"mm_token_type_ids is a {kind}: expected a tensor of shape {tuple(tokens.shape[:2])}, one for each of this "
-            "call's tokens."
+            f"mm_token_type_ids is a {kind}: expected a tensor of shape {tuple(tokens.shape[:2])}, one number for each "
+            "of this call's tokens."
         )
 
 

@@ -1,0 +1,48 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""What training asks of the model: learners that join later, and gradients for parts that a call leaves aside."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from wings_hf.modeling.wings_backbone import add_layer_learners, find_winged, make_router
+from wings_hf.modeling.wings_learners import LowRankLearner
+from wings_hf.modeling.wings_router import ModalityRouter, PositionRouter
+from wings_hf.modeling.wings_vision import WingsMultiModalProjector
+
+
+def join_learners(language_model: nn.Module, config: PreTrainedConfig, initialise: Callable[[nn.Module], None]) -> None:
+    """
+    Adds what the configuration has and the layers have not: learners, and the router where there are two.
+
+    Args:
+        config: a `WingsConfig` with the learners that there shall be.
+        initialise: fills one new module; new ones are made where the layer's other learners are, in their dtype.
+    """
+    for attention in find_winged(language_model):
+        reference = next(module for module in attention.modules() if isinstance(module, LowRankLearner))
+        present = set(attention.children())
+        attention.learner_names = config.learners
+        add_layer_learners(attention, config)
+        if attention.router is None:
+            attention.router = make_router(config)
+        for module in set(attention.children()) - present:
+            module.to(reference.q_a.device, reference.q_a.dtype)
+            initialise(module)
+            module.train(attention.training)
+
+
+def zero_of_idle_parameters(model: PreTrainedModel, vision_tower: nn.Module | None) -> torch.Tensor | float:
+    """
+    Zero, as a function of the parameters that a call without images leaves aside.
+
+    They get a gradient of zero instead of none, as data parallel training needs it where other processes have
+    images, and as a stage that trains nothing else needs it to have a loss to differentiate.
+    """
+    kinds = (LowRankLearner, PositionRouter, ModalityRouter, WingsMultiModalProjector)
+    modules = [module for module in model.modules() if isinstance(module, kinds) or module is vision_tower]
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    return sum((p.flatten()[:1].sum() * 0.0).to(model.dtype) for p in parameters)
