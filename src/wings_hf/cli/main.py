@@ -23,6 +23,7 @@ COMMANDS = {
     "train": "wings_hf.cli.train",
     "chat": "wings_hf.cli.chat",
     "convert": "wings_hf.cli.convert",
+    "causalize": "wings_hf.cli.causalize",
 }
 
 

@@ -117,6 +117,7 @@ def convert_to_wings(
     shapes = read_shapes(checkpoint.tensors)
     words = folder_files.load_tokenizer(tokenizer, text_config, folder)
     config = infer_config(shapes, given, folder_files.image_token_id_for(words))
+    processor, note = folder_files.make_processor(config, words, vision_config, asked=tokenizer is not None)
     plan = plan_to_wings(
         checkpoint.tensors, expected_tensors(config), shapes.stage, bool(config.tie_word_embeddings), keep_unknown
     )
@@ -126,10 +127,15 @@ def convert_to_wings(
     settings = {"to": "wings", "max_shard_size": parse_size(max_shard_size), "config": _settings_of(config)}
     record = Record.begin(target, {**settings, **_origin(checkpoint, everything)}, restart)
     intact = _write(target, plan, everything, record)
-    notes = _finish(target, config, plan, given, words, folder)
+    if processor is not None:
+        processor.save_pretrained(target)
+    folder_files.save_generation_config(config.text_config, [str(folder), text_config], target)
+    folder_files.keep_released_config(folder, target)
     write_index(target, files)
+    dtypes = {move.source.dtype for move in plan.moves}
+    folder_files.save_config(config, dtype_of(dtypes), target)
     record.save(complete=True)
-    return Report(target, plan, list(everything), intact, notes)
+    return Report(target, plan, list(everything), intact, [*_describe(config, dtypes), note])
 
 
 def expected_tensors(config: WingsConfig) -> dict[str, tuple[int, ...]]:
@@ -155,24 +161,18 @@ def _write(target: Path, plan: Plan, files: dict[str, list[Move]], record: Recor
         return write_files(target, files, record, bar.update)
 
 
-def _finish(target: Path, config: WingsConfig, plan: Plan, given: Given, words: Any, folder: Path) -> list[str]:
-    """Writes what stands beside the weights; returns sentences about it."""
-    dtypes = {move.source.dtype for move in plan.moves}
-    dtype = dtype_of(dtypes)
-    notes = [f"dtype {dtype}" + (f", the widest of {', '.join(sorted(dtypes))}" if len(dtypes) > 1 else "")]
+def _describe(config: WingsConfig, dtypes: set[str]) -> list[str]:
+    """Sentences about the model."""
     learners = f"{' and '.join(config.learners)} learners of rank {config.learner_rank}"
-    notes.append(f"semantics='released'; {learners} in {len(config.winged_layers)} layers")
+    notes = [
+        f"dtype {dtype_of(dtypes)}" + (f", the widest of {', '.join(sorted(dtypes))}" if len(dtypes) > 1 else ""),
+        f"semantics='released'; {learners} in {len(config.winged_layers)} layers",
+    ]
     if config.vision_config is None:
-        notes.append(f"no vision tower: the model takes features of width {config.vision_feature_size}")
-    else:
-        tower: Any = config.vision_config
-        which = f"hidden state {config.vision_feature_layer} of its {tower.num_hidden_layers} layers"
-        notes.append(f"vision tower {tower.model_type}, of which {which} is used")
-    folder_files.save_generation_config(config.text_config, [str(folder), given.text_config], target)
-    notes.append(folder_files.save_processor(config, words, given.vision_config, target))
-    folder_files.keep_released_config(folder, target)
-    folder_files.save_config(config, dtype, target)
-    return notes
+        return [*notes, f"no vision tower: the model takes features of width {config.vision_feature_size}"]
+    tower: Any = config.vision_config
+    which = f"hidden state {config.vision_feature_layer} of its {tower.num_hidden_layers} layers"
+    return [*notes, f"vision tower {tower.model_type}, of which {which} is used"]
 
 
 def convert_to_released(
@@ -188,7 +188,7 @@ def convert_to_released(
     Arguments and errors as in `convert_to_wings`.
     """
     folder, target = find_folder(source), Path(destination)
-    config = _read_wings_config(folder)
+    config = read_released_model(folder)
     checkpoint = read_checkpoint(folder)
     aside = read_header(folder / UNUSED) if (folder / UNUSED).is_file() else {}
     plan = plan_to_released(checkpoint.tensors, aside)
@@ -203,7 +203,13 @@ def convert_to_released(
     return Report(target, plan, list(files), intact, [note])
 
 
-def _read_wings_config(folder: Path) -> WingsConfig:
+def read_released_model(folder: Path) -> WingsConfig:
+    """
+    The configuration of the model in `folder`, whose semantics are the released ones.
+
+    Raises:
+        ValueError: for a folder with something else, or an unfinished conversion.
+    """
     record = folder / RECORD
     if record.is_file() and not json.loads(record.read_text()).get("complete"):
         raise ValueError(f"The conversion in {folder} is not finished: run it again first.")
@@ -219,4 +225,4 @@ def _read_wings_config(folder: Path) -> WingsConfig:
     return config
 
 
-__all__ = ["Report", "convert_to_released", "convert_to_wings"]
+__all__ = ["Report", "convert_to_released", "convert_to_wings", "read_released_model"]

@@ -7,7 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoImageProcessor, AutoTokenizer, GenerationConfig, SiglipImageProcessorPil
+import transformers
+from transformers import AutoTokenizer, GenerationConfig
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from wings_hf.configuration.configuration_wings import WingsConfig
 from wings_hf.conversion.locate import is_hub_name
@@ -54,7 +56,7 @@ def image_token_id_for(tokenizer: Any) -> int | None:
     return None if tokenizer is None else free_image_token_id(tokenizer)
 
 
-def save_config(config: WingsConfig, dtype: str | None, folder: Path) -> None:
+def save_config(config: WingsConfig, dtype: Any, folder: Path) -> None:
     """`config.json`, and the code that loads the model where wings_hf is not installed."""
     config.architectures = ["WingsForCausalLM"]
     config.dtype = dtype
@@ -74,28 +76,35 @@ def save_generation_config(text_config: Any, places: list[str | None], folder: P
     GenerationConfig.from_model_config(text_config).save_pretrained(folder)
 
 
-def save_processor(config: WingsConfig, tokenizer: Any, vision: str | None, folder: Path) -> str:
+def make_processor(config: WingsConfig, tokenizer: Any, vision: str | None, asked: bool) -> tuple[Any, str]:
     """
-    The processor, or what can be had of it.
+    The processor, or the tokenizer alone, or `None`.
 
     Args:
         config: of the model.
         tokenizer: its tokenizer, if known.
         vision: where the vision tower's configuration came from.
-        folder: where it goes.
+        asked: whether the user named the tokenizer.
 
     Returns:
-        a sentence about what was written.
+        what there is, and a sentence about it.
+
+    Raises:
+        ValueError: for a tokenizer that was asked for and does not fit the released prompts.
     """
     if tokenizer is None:
-        return "no tokenizer is known, so no processor was written (--tokenizer names one)"
+        return None, "no tokenizer is known, so no processor was written (--tokenizer names one)"
     if config.vision_config is None:
-        tokenizer.save_pretrained(folder)
-        return "the tokenizer; without a vision tower there is no processor"
+        return tokenizer, "the tokenizer; without a vision tower there is no processor"
     from wings_hf.processing.wings_released_prompts import released_processor
 
-    released_processor(config, make_image_processor(config.vision_config, vision), tokenizer).save_pretrained(folder)
-    return "the processor, with the released prompts and image padding"
+    try:
+        processor = released_processor(config, make_image_processor(config.vision_config, vision), tokenizer)
+    except ValueError as error:
+        if asked:
+            raise
+        return None, f"no processor: {error}"
+    return processor, "the processor, with the released prompts and image padding"
 
 
 def make_image_processor(config: Any, vision: str | None) -> Any:
@@ -105,16 +114,20 @@ def make_image_processor(config: Any, vision: str | None) -> Any:
         place = Path(vision).expanduser() if vision else None
         if vision and (is_hub_name(vision) or (place and (place / "preprocessor_config.json").is_file())):
             return AutoImageProcessor.from_pretrained(vision, backend="pil")
-        from transformers import CLIPImageProcessorPil
-
-        return CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
-    return SiglipImageProcessorPil(
+        crop = {"height": size, "width": size}
+        return _with_pillow("CLIPImageProcessor")(size={"shortest_edge": size}, crop_size=crop)
+    return _with_pillow("SiglipImageProcessor")(
         size={"height": size, "width": size},
         resample=BICUBIC,
         rescale_factor=1 / 255,
         image_mean=[0.5, 0.5, 0.5],
         image_std=[0.5, 0.5, 0.5],
     )
+
+
+def _with_pillow(name: str) -> Any:
+    """The image processor class that resizes with Pillow, as the released code does, where there are two."""
+    return getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)
 
 
 def keep_released_config(source: Path, folder: Path) -> None:
