@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import VISION_WIDTH, relative_error, tiny_model
 from torch import Tensor
+from transformers import GenerationMixin
 
 from oracle import WingsOracle
 from wings_hf import WingsForCausalLM
@@ -277,6 +278,10 @@ def test_beam_search_from_embeddings_and_images():
     assert torch.equal(generate(model, inputs, pixel_values=pixels(3), num_beams=3), expected)
 
 
+@pytest.mark.skipif(
+    not hasattr(GenerationMixin, "_expand_multimodal_outputs"),
+    reason="this version of transformers hands all images to the first chunk",
+)
 def test_chunked_prefill_in_generate():
     model = tiny_model("llama", "sdpa", vision="siglip", learner_rope=True)
     inputs = left_padded(image_ids(model, "tIttI", "ttttt"))

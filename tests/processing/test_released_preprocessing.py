@@ -273,7 +273,7 @@ def test_the_whole_processor_is_saved(tmp_path):
         processor.save_pretrained(tmp_path / family)
         loaded = WingsProcessor.from_pretrained(tmp_path / family)
         assert loaded.to_dict() == processor.to_dict()
-        assert (loaded.pad_to_square, loaded.add_special_tokens) == (GREY, False)
+        assert (loaded.pad_to_square, loaded.adds_special_tokens) == (GREY, False)
         assert (tmp_path / family / "chat_template.jinja").read_text() == RELEASED_CHAT_TEMPLATES[family]
         messages = released_messages([{"from": "human", "value": "Look: <image>"}, {"from": "gpt", "value": "Hi!"}])
         assert encode(loaded, messages) == encode(processor, messages)

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`WingsConfig`: a language model, a vision tower, and the wings between them."""
 
-import copy
 import os
 from typing import Any, Literal
 
@@ -11,7 +10,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.utils import CONFIG_NAME
 
 from wings_hf.configuration.wings_image_tokens import count_image_tokens
-from wings_hf.configuration.wings_towers import describe_tower
+from wings_hf.configuration.wings_towers import describe_tower, without_pooling
 from wings_hf.hub.wings_remote_code import MODEL_AUTO_MAP, flat_sources, write_code
 
 LEARNERS = ("visual", "textual")
@@ -281,10 +280,7 @@ def _as_vision_config(vision_config: dict | PreTrainedConfig | None) -> PreTrain
         return None
     if isinstance(vision_config, dict):
         vision_config = _from_dict("vision_config", vision_config, "clip_vision_model")
-    vision_config = getattr(vision_config, "vision_config", vision_config)
-    if getattr(vision_config, "vision_use_head", False):
-        vision_config = copy.deepcopy(vision_config)
-        vision_config.vision_use_head = False
+    vision_config = without_pooling(getattr(vision_config, "vision_config", vision_config))
     if vision_config.model_type == "siglip2_vision_model":
         raise ValueError(
             "vision_config.model_type='siglip2_vision_model' is SigLIP 2 NaFlex, whose images have varying shapes; "

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a vision tower's configuration says about the tokens it makes of an image."""
 
+import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +39,15 @@ class Tower:
     rounding: Literal["floor", "ceil"]
     feature_size: int | None
     image_size: tuple[int, int] | None
+
+
+def without_pooling(config: PreTrainedConfig) -> PreTrainedConfig:
+    """`config` of a tower without its pooling head, a copy where it has one and the family lets one leave it out."""
+    if not getattr(config, "vision_use_head", config.model_type == "siglip_vision_model"):
+        return config
+    config = copy.deepcopy(config)
+    config.vision_use_head = False  # older versions of transformers know the field, but do not declare it
+    return config
 
 
 def describe_tower(config: PreTrainedConfig) -> Tower:

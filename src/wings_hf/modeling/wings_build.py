@@ -10,11 +10,11 @@ from transformers import (
     MODEL_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
-    PreTrainedConfig,
     PreTrainedModel,
 )
 
 from wings_hf.configuration.wings_image_tokens import IMAGE_TOKEN
+from wings_hf.configuration.wings_towers import without_pooling
 from wings_hf.modeling.wings_vision import tower_arguments
 
 
@@ -79,16 +79,10 @@ def _load_vision(model: str | PreTrainedModel, dtype: torch.dtype, attn_implemen
         tower = getattr(model, "vision_model", model)
         return getattr(tower, "base_model", tower).to(dtype)
     config = AutoConfig.from_pretrained(model)
-    config = getattr(config, "vision_config", config)
-    _leave_out_pooling(config)
+    config = without_pooling(getattr(config, "vision_config", config))
     return MODEL_MAPPING[type(config)].from_pretrained(
         model, config=config, dtype=dtype, attn_implementation=attn_implementation, **tower_arguments(config)
     )
-
-
-def _leave_out_pooling(config: PreTrainedConfig) -> None:
-    if hasattr(config, "vision_use_head"):
-        config.vision_use_head = False
 
 
 def _take_over(target: nn.Module, source: nn.Module) -> None:

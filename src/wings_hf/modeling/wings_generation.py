@@ -50,6 +50,17 @@ class ImageTokenGuard(LogitsProcessorList):
         return super().__call__(input_ids, scores, **kwargs)
 
 
+def _repeat_images(is_image: torch.Tensor, images: int, expand_size: int) -> list[int]:
+    """Indices of the images of rows that are each repeated, from the placeholders of the rows before, bool (b, s)."""
+    tokens = is_image.sum(-1).tolist()
+    each = max(sum(tokens) // max(images, 1), 1)  # all images have as many tokens
+    order, start = [], 0
+    for count in (total // each for total in tokens):
+        order += list(range(start, start + count)) * expand_size
+        start += count
+    return order
+
+
 class WingsGenerationMixin:
     """Overrides of `GenerationMixin`."""
 
@@ -67,13 +78,23 @@ class WingsGenerationMixin:
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, *args: Any, input_ids: torch.Tensor | None = None, **kwargs: Any
     ) -> tuple[torch.Tensor | None, dict[str, Any]]:
-        types = kwargs.get("mm_token_type_ids")
-        if input_ids is None or input_ids.numel() or types is None or expand_size == 1:
+        """Repeats each row, and with it the images of the row, in their order."""
+        encoded, pixels = kwargs.get("mm_encoder_outputs") or {}, kwargs.get("pixel_values")
+        features = getattr(encoded.get("image"), "pooler_output", None)
+        images = pixels if features is None else features
+        if expand_size == 1 or images is None:
             return super()._expand_inputs_for_generation(expand_size, *args, input_ids=input_ids, **kwargs)
-        # With embeddings alone the images of each row are told by the types; the placeholder may have no embedding.
-        placeholders = torch.where(types == 1, self.config.image_token_id, -1)
-        _, kwargs = super()._expand_inputs_for_generation(expand_size, *args, input_ids=placeholders, **kwargs)
-        return input_ids.repeat_interleave(expand_size, dim=0), kwargs
+        types = kwargs.get("mm_token_type_ids")
+        is_image = (input_ids == self.config.image_token_id) if types is None else types == 1
+        order = _repeat_images(is_image, len(images), expand_size)
+        kwargs |= {"mm_encoder_outputs": None, "pixel_values": None}
+        input_ids, kwargs = super()._expand_inputs_for_generation(expand_size, *args, input_ids=input_ids, **kwargs)
+        if features is None:
+            kwargs["pixel_values"] = pixels[order]
+        else:
+            encoded["image"].pooler_output = [features[index] for index in order]
+            kwargs["mm_encoder_outputs"] = encoded
+        return input_ids, kwargs
 
     def _prepare_static_cache(self, *args: Any, max_cache_len: int, **kwargs: Any) -> Cache:
         cache = super()._prepare_static_cache(*args, max_cache_len=max_cache_len, **kwargs)
@@ -110,6 +131,13 @@ class WingsGenerationMixin:
             inputs_embeds=inputs_embeds,
             **kwargs,
         )
+        tokens = inputs["inputs_embeds"] if inputs.get("inputs_embeds") is not None else inputs["input_ids"]
+        types = inputs.get("mm_token_type_ids")
+        if (
+            types is not None and types.shape[1] > tokens.shape[1]
+        ):  # older versions of transformers hand out all of them
+            end = input_ids.shape[1] if inputs_embeds is None else types.shape[1]
+            inputs["mm_token_type_ids"] = types[:, end - tokens.shape[1] : end]
         if past_key_values is not None and not past_key_values.is_initialized:
             # An assistant's prefill is no "first iteration" to `generate`, but it needs the images all the same.
             images = {
@@ -121,7 +149,6 @@ class WingsGenerationMixin:
             check_router_length(config, inputs["position_ids"], past=total, given=True)
         prepared = inputs.get("attention_mask")
         if config.learners and past_key_values is not None and past_key_values.is_compileable:
-            tokens = inputs["inputs_embeds"] if inputs.get("inputs_embeds") is not None else inputs["input_ids"]
             batch, length = tokens.shape[:2]
             inputs["learner_attention_mask"] = create_causal_mask(
                 config=config.text_config,

@@ -78,7 +78,7 @@ class WingsProcessor(ProcessorMixin):
         feature_map_rounding: `"floor"` for patches, `"ceil"` for convolutional towers that round up.
         pad_to_square: colour (red, green, blue), 0 to 255, with which images are padded to squares before the image
             processor gets them; None leaves them as they are.
-        add_special_tokens: False keeps the tokenizer from adding special tokens (a first token, say) to texts and
+        adds_special_tokens: False keeps the tokenizer from adding special tokens (a first token, say) to texts and
             conversations, unless a call asks for it.
 
     `allow_urls`, `animated` and `max_image_pixels` may be set on the processor or passed in a call. They are
@@ -101,10 +101,10 @@ class WingsProcessor(ProcessorMixin):
         num_additional_image_tokens: int = 0,
         feature_map_rounding: Literal["floor", "ceil"] = "floor",
         pad_to_square: list[int] | None = None,
-        add_special_tokens: bool = True,
+        adds_special_tokens: bool = True,
     ) -> None:
         self.pad_to_square = check_colour(pad_to_square)
-        self.add_special_tokens = add_special_tokens
+        self.adds_special_tokens = adds_special_tokens
         self.patch_size = patch_size
         self.vision_feature_select_strategy = vision_feature_select_strategy
         self.num_additional_image_tokens = num_additional_image_tokens

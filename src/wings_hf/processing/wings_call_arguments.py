@@ -67,7 +67,7 @@ def sort_arguments(processor: Any, kwargs: dict[str, Any]) -> Call:
     )
     text, images = merged["text_kwargs"], merged["images_kwargs"]
     text.setdefault("return_token_type_ids", False)
-    if not processor.add_special_tokens:
+    if not processor.adds_special_tokens:
         text.setdefault("add_special_tokens", False)
     if text.get("return_overflowing_tokens"):
         raise ValueError("return_overflowing_tokens would split samples from their images; it is not supported.")

@@ -125,7 +125,7 @@ def released_processor(config: Any, image_processor: Any, tokenizer: Any) -> Win
         tokenizer,
         chat_template=template,
         pad_to_square=_mean_colour(image_processor),
-        add_special_tokens=False,
+        adds_special_tokens=False,
     )
     processor.chat_template = released_chat_template(family, processor.image_token)
     return processor

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoImageProcessor, AutoTokenizer, TrainingArguments
+from transformers import AutoTokenizer, TrainingArguments
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.trainer_utils import get_last_checkpoint
 
 from wings_hf.data.collator import ConversationCollator
