@@ -84,6 +84,9 @@ def test_a_model_trained_on_goes_back_without_the_record(tmp_path):
     source = write_released(tmp_path / "released", released_tensors(), released_config())
     convert_to_wings(str(source), tmp_path / "wings")
     WingsForCausalLM.from_pretrained(tmp_path / "wings").save_pretrained(tmp_path / "trained")
+    code = {path.name: path.read_bytes() for path in (tmp_path / "trained").glob("*.py")}
+    assert "modeling_wings.py" in code
+    assert code == {path.name: path.read_bytes() for path in (tmp_path / "wings").glob("*.py")}
     convert_to_released(str(tmp_path / "trained"), tmp_path / "back")
     assert_identical(read_tensors(source), read_tensors(tmp_path / "back"))
     convert_to_wings(str(tmp_path / "back"), tmp_path / "again")
@@ -145,7 +148,7 @@ def test_without_a_configuration_the_base_models_say_the_rest(family, tower_conf
         target = tmp_path / f"wings{number}"
         convert_to_wings(str(source), target, text_config=str(option), vision_config=tower_configs["siglip"])
         config = WingsConfig.from_pretrained(target)
-        assert config.text_config.model_type == family
+        assert config.text_config.model_type == family and config.text_config.use_cache
         assert config.system_prompt_length == {"qwen2": 14, "llama": 17}[family]
         assert config.vision_config.num_hidden_layers == 2 and config.vision_feature_layer == -1
     convert_to_released(str(target), tmp_path / "back")
