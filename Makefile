@@ -1,12 +1,13 @@
 # Every target makes its own environment in .venv first. Other interpreter: make test PYTHON=python3.12
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 PIP_ARGS ?=
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt $(PIP_ARGS)
+PIP := $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) $(PIP_ARGS)
 
 .PHONY: help demo test test-slow lint bench clean
 
@@ -18,7 +19,7 @@ help:
 	@echo "make bench      what the wings cost, as ratios to the same backbone without them"
 
 # One stamp per set of extras; each is made again when the dependencies change.
-$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: setup.cfg constraints.txt
+$(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: setup.cfg $(CONSTRAINTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --editable '.[$*]'
 	@touch $@
