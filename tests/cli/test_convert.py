@@ -97,6 +97,8 @@ def test_options_that_do_not_fit(hub, named, tmp_path, capsys):
     assert "expected one like 5GB" in fails(["convert", str(hub), target, *named, "--max-shard-size", "big"], capsys)
     assert "--tokenizer" in fails(["convert", str(hub), target, *named, "--tokenizer", str(hub)], capsys)
     assert "--text-config" in fails(["convert", str(hub), target, "--text-config", str(tmp_path / "gone")], capsys)
+    offline = fails(["convert", str(hub), target, "--text-config", "Qwen/Qwen1.5-7B-Chat"], capsys)
+    assert "--text-config Qwen/Qwen1.5-7B-Chat" in offline
     assert not Path(target).exists()
     assert "--text-config: not used" in fails(["convert", str(hub), target, "--to", "released", *named[:2]], capsys)
 

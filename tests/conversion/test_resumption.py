@@ -136,6 +136,17 @@ def test_what_else_is_in_the_folder_is_left_alone(source):
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": {}, "files": {}, "version": 1}'])
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_record_that_cannot_be_read_is_no_reason_to_delete(content, restart, source):
+    folder = source.parent / "wings"
+    folder.mkdir()
+    (folder / "conversion.json").write_text(content)
+    with pytest.raises(ValueError, match="is no record"):
+        convert(source, restart=restart)
+    assert (folder / "conversion.json").read_text() == content
+
+
 def test_what_the_disk_changes_is_found_at_once(source, monkeypatch):
     write_moves = tensor_files.write_moves
 

@@ -111,4 +111,5 @@ def vision_config_of(values: dict[str, Any], source: str) -> PreTrainedConfig:
 
 def _without_form(values: dict[str, Any]) -> dict[str, Any]:
     """Without what a configuration says about its file, its weights' dtype, and how the model was run."""
-    return {name: value for name, value in values.items() if name not in FORM_FIELDS | OWN_FIELDS}
+    left_out = FORM_FIELDS | OWN_FIELDS
+    return {name: value for name, value in values.items() if name not in left_out and not name.startswith("_")}

@@ -57,12 +57,9 @@ class Record:
         return record
 
     def _resume(self) -> None:
-        try:
-            found = json.loads(self.path.read_text())
-            settings, version = found["settings"], found["version"]
-            self.files = found["files"]
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{self.path} cannot be read: --restart converts anew.") from error
+        found = self._read()
+        settings, version = found["settings"], found["version"]
+        self.files = found["files"]
         changed = sorted(
             key for key in settings.keys() | self.settings.keys() if settings.get(key) != self.settings.get(key)
         )
@@ -72,13 +69,19 @@ class Record:
                 "Expected the same ones, another folder, or --restart, which deletes what it holds."
             )
 
+    def _read(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self.path.read_text())
+            found["settings"]["files"], found["files"], found["version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{self.path} is no record of a conversion that can be gone on with: expected another folder."
+            ) from error
+        return found
+
     def _discard(self) -> None:
         """Deletes what an earlier conversion wrote."""
-        try:
-            names = json.loads(self.path.read_text())["settings"]["files"]
-        except (ValueError, KeyError) as error:
-            raise ValueError(f"{self.path} cannot be read: delete the folder {self.path.parent} yourself.") from error
-        for name in [*names, INDEX]:
+        for name in [*self._read()["settings"]["files"], INDEX]:
             (self.path.parent / Path(name).name).unlink(missing_ok=True)
 
     def add(self, file: str, moves: list[Move], digests: dict[str, str]) -> None:
