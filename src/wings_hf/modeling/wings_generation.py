@@ -82,9 +82,10 @@ class WingsGenerationMixin:
         encoded, pixels = kwargs.get("mm_encoder_outputs") or {}, kwargs.get("pixel_values")
         features = getattr(encoded.get("image"), "pooler_output", None)
         images = pixels if features is None else features
-        if expand_size == 1 or images is None:
-            return super()._expand_inputs_for_generation(expand_size, *args, input_ids=input_ids, **kwargs)
         types = kwargs.get("mm_token_type_ids")
+        told_by_embeddings = types is None and not (input_ids is not None and input_ids.numel())
+        if expand_size == 1 or images is None or told_by_embeddings:
+            return super()._expand_inputs_for_generation(expand_size, *args, input_ids=input_ids, **kwargs)
         is_image = (input_ids == self.config.image_token_id) if types is None else types == 1
         order = _repeat_images(is_image, len(images), expand_size)
         kwargs |= {"mm_encoder_outputs": None, "pixel_values": None}
