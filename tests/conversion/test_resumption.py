@@ -111,7 +111,10 @@ def test_other_settings_are_an_error_until_restarted(source, interrupted):
     ):
         with pytest.raises(ValueError, match=message):
             convert(source, **options)
+    unfinished = json.loads((interrupted / "conversion.json").read_text())["settings"]["files"][2]
+    (interrupted / f"{unfinished}.partial").write_text("of a process that was killed")
     convert(source, max_shard_size=10**9, restart=True)
+    assert not list(interrupted.glob("*.partial"))
     assert [path.name for path in shards(interrupted)] == ["model.safetensors", "unused.safetensors"]
     assert not (interrupted / "model.safetensors.index.json").exists()
     WingsForCausalLM.from_pretrained(interrupted)

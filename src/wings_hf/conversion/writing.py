@@ -20,6 +20,7 @@ from wings_hf.conversion.tensor_files import Move, find_damage, write_moves
 
 RECORD = "conversion.json"
 RECORD_VERSION = 1
+PARTIAL = ".partial"  # behind the name of a file that is being written
 Progress = Callable[[int], None]
 
 
@@ -82,7 +83,8 @@ class Record:
     def _discard(self) -> None:
         """Deletes what an earlier conversion wrote."""
         for name in [*self._read()["settings"]["files"], INDEX]:
-            (self.path.parent / Path(name).name).unlink(missing_ok=True)
+            for left in (Path(name).name, f"{Path(name).name}{PARTIAL}"):
+                (self.path.parent / left).unlink(missing_ok=True)
 
     def add(self, file: str, moves: list[Move], digests: dict[str, str]) -> None:
         """Enters a finished file."""
@@ -159,7 +161,7 @@ def write_files(folder: Path, files: dict[str, list[Move]], record: Record, prog
 def write_file(path: Path, moves: list[Move], progress: Progress) -> dict[str, str]:
     """Writes one file, reads it back, and returns the checksums of its tensors."""
     digests: dict[str, str] = {}
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(path.name + PARTIAL)
     try:
         write_moves(partial, moves, digests.__setitem__, progress)
         damage = find_damage(partial, moves, digests, progress)
@@ -180,7 +182,7 @@ def _check_space(folder: Path, shards: list[list[Move]]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a small file such that a reader sees the old content or the new, never a part."""
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(path.name + PARTIAL)
     partial.write_text(text)
     os.replace(partial, path)
 
