@@ -113,6 +113,7 @@ class ChatSession:
             **inputs,
             **self.generation,
             past_key_values=self.cache,
+            use_cache=True,
             streamer=streamer,
             pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
         )[0].tolist()
