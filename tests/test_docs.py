@@ -62,6 +62,10 @@ def stand_ins(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.skipif(
+    "torchvision" in getattr(AutoImageProcessor, "_backends", ()),
+    reason="AutoImageProcessor of this version of transformers needs torchvision",
+)
 @pages
 def test_code_runs(page, stand_ins, tmp_path, monkeypatch):
     folder = shutil.copytree(stand_ins, tmp_path / "work")

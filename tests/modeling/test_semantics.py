@@ -182,7 +182,7 @@ def test_modality_of_text_may_be_left_out():
     inputs = tiny_inputs(model, "tttttt")
     with torch.no_grad():
         given = model(**inputs.kwargs()).logits
-        assert torch.equal(model(inputs_embeds=inputs.inputs_embeds).logits, given)
+        assert relative_error(model(inputs_embeds=inputs.inputs_embeds).logits, given) < ROUNDING
         assert relative_error(model(input_ids=inputs.input_ids).logits, given) < ROUNDING
 
 

@@ -92,8 +92,10 @@ def extend_cache(cache: Cache, num_learner_layers: int, static_length: int | Non
             f"past_key_values holds {int(cache.get_seq_length())} tokens that were computed without the wings: "
             "expected an empty cache, or one that this model has filled."
         )
-    sliding = next((layer for layer in cache.layers if getattr(layer, "is_sliding", False)), None)
-    full = next((layer for layer in cache.layers if not getattr(layer, "is_sliding", False)), None)
+    sliding, full = (
+        ([layer for layer in cache.layers if getattr(layer, "is_sliding", False) == slides] or [None])[0]
+        for slides in (True, False)
+    )
     if isinstance(full or sliding, StaticLayer):
         static_length = full.max_cache_len if full is not None else static_length
         if static_length is None:

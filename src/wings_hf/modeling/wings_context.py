@@ -47,7 +47,7 @@ class WingsContext:
     cache: Any = None
     x: torch.Tensor | None = None
     residual_stream: Callable[[torch.Tensor], torch.Tensor] | None = None
-    rope_tables: dict[RopeSpec, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    rope_tables: dict[tuple, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     def owners(self, learner: str) -> torch.Tensor:
         """Positions of this call whose keys the learner sees, bool (b, s)."""
@@ -59,9 +59,9 @@ class WingsContext:
 
     def rope(self, spec: RopeSpec) -> tuple[torch.Tensor, torch.Tensor]:
         """Rotary tables for this call's positions, made once for all layers that share a theta."""
-        if spec not in self.rope_tables:
-            self.rope_tables[spec] = spec.tables(self.positions)
-        return self.rope_tables[spec]
+        if spec.key not in self.rope_tables:
+            self.rope_tables[spec.key] = spec.tables(self.positions)
+        return self.rope_tables[spec.key]
 
 
 def make_context(

@@ -34,6 +34,11 @@ class RopeSpec:
     interleaved: bool
     dtype: str = "float32"
 
+    @property
+    def key(self) -> tuple[float, int, bool, str]:
+        """What tells it from others, in a form that older versions of torch can look up in a compiled graph."""
+        return self.theta, self.size, self.interleaved, self.dtype
+
     def tables(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines and sines, float32 (b, 1, s, p), for `positions` (b, s)."""
         exponents = torch.arange(0, self.size, 2, device=positions.device, dtype=torch.float32) / self.size
