@@ -49,7 +49,7 @@ def test_what_a_cpu_can_passes_and_the_rest_is_skipped_with_a_reason(tmp_path, c
     others = [row for row in skipped if row["check"] not in left_out or row["backend"] != "sdpa"]
     assert all("needs a GPU" in row["detail"] or "need a GPU" in row["detail"] for row in others)
     assert "skipped: flash_attention_2: FlashAttention needs a GPU" in capsys.readouterr().out
-    assert report["environment"]["torch"] == torch.__version__
+    assert report["environment"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
 
 
 def wrong_in_training(module, query, key, value, attention_mask, **kwargs):
