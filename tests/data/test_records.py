@@ -81,7 +81,7 @@ def test_chat_records_become_messages(raw: dict, content: list) -> None:
         ({"id": 3}, "expected 'conversations' or 'messages'"),
         (llava("<image><image>", "a.png"), "2 places for images without a path of their own, 1 images listed"),
         (llava("<image>"), "1 places for images without a path of their own, 0 images listed"),
-        (llava("Hello", answer=" "), "no assistant turn"),
+        (llava("Hello", answer=" "), "assistant turn without text"),
         ({"messages": [{"role": "alien", "content": "Hello"}]}, "'role'"),
         ({"messages": [{"role": "user", "content": 3}]}, "'content'"),
         (chat([{"type": "video"}]), "expected content of type 'text' or 'image'"),
