@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from wings_hf.data.errors import DataError, OnError, Problem, summarise
 from wings_hf.data.examine import Examination, Facts, examine_all, make_record
 from wings_hf.data.mixing import counts, draw, generator, grouped, shares
+from wings_hf.data.packing import first_fit_decreasing
 from wings_hf.data.readers import Reader
 from wings_hf.data.records import Record
 from wings_hf.data.sources import Source
@@ -195,6 +196,14 @@ class Conversations(Dataset):
         made.group_size = batch_size
         return made
 
+    def packed(self, max_length: int, window: int = 1024) -> "PackedConversations":
+        """The same conversations, several to a row of at most `max_length` tokens: for a collator with `packing`.
+
+        Args:
+            window: conversations among which those of a row are found.
+        """
+        return PackedConversations(self, max_length, window)
+
     def _of(self, chosen: np.ndarray) -> "Conversations":
         if not len(chosen):
             raise DataError(f"none of {len(self.entries)} records has an image")
@@ -241,3 +250,45 @@ class Conversations(Dataset):
         if self.group_size is not None:
             return drawn[grouped(self.lengths[drawn], self.images[drawn] > 0, self.group_size, rng)]
         return rng.permutation(drawn) if self.shuffle else drawn
+
+
+class PackedConversations(Dataset):
+    """Rows of conversations; each index gives a list of `Record`s.
+
+    Rows are planned once, from the first pass over `data` (of a weighted mix, from what that pass holds), by first fit
+    decreasing among `window` conversations at a time. In each pass they come in another order. Where lengths are
+    estimates (not `measured`), the collator makes another row of what does not fit.
+    """
+
+    def __init__(self, data: Conversations, max_length: int, window: int = 1024) -> None:
+        self.data, self.max_length = data, max_length
+        self.problems = data.problems
+        order = data.order()
+        lengths = np.minimum(data.lengths, max_length)
+        self.rows: list[np.ndarray] = []
+        for start in range(0, len(order), window):
+            chosen = order[start : start + window]
+            self.rows += [chosen[row] for row in first_fit_decreasing(lengths[chosen].tolist(), max_length)]
+        self.tokens = int(lengths[order].sum())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> list[Record]:
+        number = index
+        if self.data.shuffle:
+            number = int(generator(self.data.seed, 5, self.data.epoch).permutation(len(self.rows))[index])
+        entries = self.data.entries[self.rows[number]].tolist()
+        return [make_record(self.data.readers[reader], position) for _, reader, position in entries]
+
+    def __iter__(self) -> Iterator[list[Record]]:
+        return (self[index] for index in range(len(self)))
+
+    @property
+    def filled(self) -> float:
+        """The part of the rows' room that holds tokens."""
+        return self.tokens / (self.max_length * len(self.rows))
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the pass, and with it the order of rows."""
+        self.data.set_epoch(epoch)

@@ -200,9 +200,8 @@ class Source:
         workers, worker = (info.num_workers, f" of worker {info.id}") if info else (1, "")
         device, devices = shard // workers, shards // workers
         folder = self._folder or (Path(self.path) if self.path else None)
-        for index, raw in enumerate(self._load(streaming=True).decode(False)):
-            if index == self.limit:
-                return
+        rows = self._load(streaming=True).decode(False)
+        for index, raw in enumerate(rows if self.limit is None else rows.take(self.limit)):
             if index % devices == device:
                 name = f"{self.name}, record {index}{worker}"
                 yield Pending(number, OneRow(renamed(raw, self.columns), name, folder), 0)

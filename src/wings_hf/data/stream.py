@@ -3,7 +3,8 @@
 """Conversations in order, without an index: for data larger than is worth examining beforehand."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from wings_hf.data.errors import DataError, OnError, Problem
 from wings_hf.data.examine import Examination, facts_of
 from wings_hf.data.mixing import generator, shares
+from wings_hf.data.packing import first_fit_decreasing
 from wings_hf.data.records import Record, to_messages
 from wings_hf.data.sources import Pending, Source
 
@@ -162,3 +164,33 @@ class ConversationStream(IterableDataset):
             held[chosen], record = record, held[chosen]
             yield record
         yield from (held[index] for index in rng.permutation(len(held)))
+
+    def packed(self, count_tokens: Callable[[Record], int], max_length: int, window: int = 128) -> "PackedStream":
+        """The same conversations, several to a row of at most `max_length` tokens: for a collator with `packing`.
+
+        Args:
+            count_tokens: of a record, see `TokenCounter`.
+            window: conversations among which those of a row are found; they are held in memory.
+        """
+        return PackedStream(self, count_tokens, max_length, window)
+
+
+class PackedStream(IterableDataset):
+    """Rows of conversations, lists of `Record`s, from a stream; made by `ConversationStream.packed`."""
+
+    def __init__(
+        self, stream: ConversationStream, count_tokens: Callable[[Record], int], max_length: int, window: int
+    ) -> None:
+        self.stream, self.count_tokens = stream, count_tokens
+        self.max_length, self.window = max_length, window
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the pass, and with it the order."""
+        self.stream.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[list[Record]]:
+        records = iter(self.stream)
+        while held := list(islice(records, self.window)):
+            lengths = [min(self.count_tokens(record), self.max_length) for record in held]
+            for row in first_fit_decreasing(lengths, self.max_length):
+                yield [held[index] for index in row]
