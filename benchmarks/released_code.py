@@ -33,11 +33,10 @@ from transformers.utils import logging
 
 from wings_hf import WingsConfig, WingsForCausalLM
 from wings_hf.demo.conversations import Batches, Messages, mixture, text_turn, visual_turn
-from wings_hf.demo.experiment import Experiment
+from wings_hf.demo.experiment import CONTENDERS, Experiment
 from wings_hf.demo.fitting import Fit
 from wings_hf.demo.settings import DemoSettings
 from wings_hf.demo.text_tasks import TEXT_TASKS
-from wings_hf.training.stages import build_recipe
 
 VOCABULARY, IMAGE_TOKENS, PROMPT = 16, 4, 3
 TEXT_BEFORE, TEXT_AFTER = 6, 22
@@ -208,9 +207,7 @@ def _cache_after_training(arguments: argparse.Namespace) -> dict[str, float]:
         text = mixture({text_turn(task): 1.0 for task in TEXT_TASKS.values()}, 1)
         return lambda rng: show(rng) + text(rng)
 
-    stages = build_recipe(
-        "wings", settings.new_parts_rate, settings.new_parts_rate, settings.language_model_rate
-    ).stages
+    stages = experiment.recipe(CONTENDERS[0]).stages
     steps = {"align": settings.align_steps, "tune": settings.tune_steps}
     fits = [
         Fit(

@@ -29,7 +29,7 @@ def test_help_names_the_commands_and_shows_how(argv: list[str], capsys: pytest.C
     assert argv == [] or "--debug" in printed
 
 
-@pytest.mark.parametrize("argv", [[], ["fly"], ["train"], ["demo", "--seeds", "many"], ["train", "--batch-size", "0"]])
+@pytest.mark.parametrize("argv", [[], ["fly"], ["demo", "--seeds", "many"], ["train", "--feather", "0"]])
 def test_a_wrong_command_line_exits_with_2(argv: list[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
         cli.main(argv)

@@ -45,7 +45,7 @@ def _talk(images: int) -> dict:
     return {"conversations": [question, {"from": "gpt", "value": f"There are {images}."}]}
 
 
-def command(parts: Path, data: Path, output: Path, *more: str) -> list[str]:
+def command(parts: Path, data: Path, output: Path, *more: str, recipe: str = "wings") -> list[str]:
     models = ["--text-model", str(parts / "text"), "--vision-model", str(parts / "vision")]
     rest = [
         "--data",
@@ -54,17 +54,17 @@ def command(parts: Path, data: Path, output: Path, *more: str) -> list[str]:
         str(output),
         "--max-steps",
         "2",
-        "--batch-size",
+        "--per-device-batch-size",
         "2",
         "--learner-rank",
         "4",
     ]
-    return ["train", *models, *rest, *more]
+    return ["train", recipe, *models, *rest, *more]
 
 
 @pytest.mark.parametrize("recipe", ["wings", "exact", "plain"])
 def test_two_stages_leave_models_that_answer(recipe: str, parts: Path, data: Path, tmp_path: Path) -> None:
-    assert cli.main(command(parts, data / "data.json", tmp_path, "--recipe", recipe, "--debug")) == 0
+    assert cli.main(command(parts, data / "data.json", tmp_path, "--debug", recipe=recipe)) == 0
     base = AutoModelForCausalLM.from_pretrained(parts / "text").state_dict()
     align, tune = (AutoModelForCausalLM.from_pretrained(tmp_path / name) for name in ("align", "tune"))
     assert align.config.learners == (() if recipe == "plain" else ("visual",))
@@ -112,11 +112,36 @@ def test_flawed_records_stop_the_run_or_are_skipped(
 
 
 def test_what_is_missing_is_said(parts: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    (tmp_path / "texts.jsonl").write_text(json.dumps({"messages": [{"role": "assistant", "content": "Hi."}]}))
+    (tmp_path / "texts.jsonl").write_text(
+        json.dumps({"messages": [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hi."}]})
+    )
     argv = command(parts, tmp_path / "texts.jsonl", tmp_path / "out")
     assert cli.main(argv) == 1
     assert "learns from records with images, and none of 1 has one" in " ".join(capsys.readouterr().err.split())
+    bare = [part for part in argv if part not in (str(parts / "vision"), "--vision-model")]
+    for argument, message in ((bare, "vision_model is missing"), ([*argv, "--set", "stage2.x=1"], "stage2.x: unknown")):
+        assert cli.main(argument) == 1
+        assert message in " ".join(capsys.readouterr().err.split())
     argv[argv.index("--vision-model") + 1] = str(parts / "text")
     argv[argv.index("--data") + 1] = str(data / "data.json")
     assert cli.main(argv) == 1
     assert "--image-processor" in capsys.readouterr().err
+
+
+def test_a_dry_run_prints_what_would_be_trained(parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    argv = command(parts, tmp_path / "nothing.json", tmp_path / "out", "--dry-run", "--debug", "--max-length", "100")
+    assert cli.main([*argv, "--batch-size", "6"]) == 0
+    text = capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+    assert "4 tokens per image" in text and "stage 2, tune" in text
+    assert "6 samples (1 devices x 2 samples x 3 batches)" in text and "600 in a step at most" in text
+    assert "memory           about" in text
+    model = AutoModelForCausalLM.from_pretrained(parts / "text")
+    counted = sum(parameter.numel() for parameter in model.parameters())
+    assert f"language model   {counted:>15,}  frozen" in text
+
+
+def test_recipes_and_fields_are_listed(capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["train", "--list"]) == 0 and cli.main(["train", "--fields"]) == 0
+    text = capsys.readouterr().out
+    assert "wings-qwen3-siglip2" in text and "per_device_batch_size [8]: samples in a batch" in text

@@ -64,7 +64,8 @@ def test_a_short_run_learns(folder: Path, capfd: pytest.CaptureFixture) -> None:
     argv = ["train", "--text-model", str(DATA / "stories260K_hf"), "--vision-model", str(DATA / "mobilenet_v2_hf")]
     argv += ["--image-processor", str(folder / "processor"), "--output", str(output), "--learner-rank", "8"]
     argv += ["--data", str(folder / "questions.json"), str(folder / "photos.jsonl"), "--max-steps", "30"]
-    argv += ["--max-length", "160", "--tune-rate", "1e-3", "--language-model-rate", "3e-4", "--debug"]
+    argv += ["--max-length", "160", "--debug"]
+    argv += ["--set", "stage2.learning_rate=1e-3", "stage2.learning_rates.language_model=3e-4"]
     assert cli.main(argv) == 0
     losses = [
         [entry["loss"] for entry in _log(output / f"{stage}-checkpoints") if "loss" in entry]

@@ -10,10 +10,11 @@ import torch
 from transformers import TrainingArguments
 
 from wings_hf.data.collator import ConversationCollator
-from wings_hf.training.stages import PARTS, RECIPES, Stage, begin_stage, build_recipe, optimizer_for, part_of
+from wings_hf.training.recipes import available, load_recipe
+from wings_hf.training.stages import PARTS, Stage, begin_stage, describe, optimizer_for, part_of
 from wings_hf.training.trainer import stage_trainer
 
-RATES = 1e-2, 2e-3, 3e-4
+RATES = {"stage1.learning_rate": 1e-2, "stage2.learning_rate": 2e-3}
 
 
 def test_each_part_of_the_model_is_told_from_its_parameters_names() -> None:
@@ -26,37 +27,19 @@ def test_each_part_of_the_model_is_told_from_its_parameters_names() -> None:
     assert part_of("lm_head.weight") == part_of(f"{layer}.self_attn.q_proj.weight") == "language_model"
 
 
-def test_recipes_as_described() -> None:
-    wings, exact, plain = (build_recipe(name, *RATES) for name in RECIPES)
-    assert wings.stages[0].learning_rates == {"projector": 1e-2, "visual_learner": 1e-2}
-    assert wings.stages[1].learning_rates == {
-        "projector": 2e-3,
-        "visual_learner": 2e-3,
-        "textual_learner": 2e-3,
-        "router": 2e-3,
-        "language_model": 3e-4,
-    }
-    assert "language_model" not in exact.stages[1].learning_rates
-    assert exact.model["learner_scope"] == "visual_context"
-    assert plain.model == {"learners": ()}
-    assert plain.stages[1].learning_rates == {"projector": 2e-3, "language_model": 3e-4}
-    with pytest.raises(ValueError, match="'feathers': expected one of wings, exact, plain"):
-        build_recipe("feathers", *RATES)
-
-
 def test_unknown_and_missing_parts_raise() -> None:
-    with pytest.raises(ValueError, match="unknown parts"):
-        Stage("tune", {"tail": 1.0})
+    with pytest.raises(ValueError, match="stage 'tune', part 'rooter': unknown; did you mean 'router'"):
+        Stage("tune", {"rooter": 1.0})
     model, stage = demo_parts.model(learners=()), Stage("align", {"visual_learner": 1.0})
     begin_stage(model, stage)
     with pytest.raises(ValueError, match="has not got"):
-        optimizer_for(model, stage)
+        optimizer_for(model, stage, TrainingArguments(use_cpu=True))
 
 
 def test_weight_decay_is_on_matrices_only() -> None:
-    model, stage = demo_parts.model(), build_recipe("wings", *RATES).stages[1]
+    model, stage = demo_parts.model(), load_recipe("wings").stages[1]
     begin_stage(model, stage)
-    _, options = optimizer_for(model, stage, weight_decay=0.1)
+    _, options = optimizer_for(model, stage, TrainingArguments(weight_decay=0.1, use_cpu=True))
     for group in options["params"]:
         assert {parameter.ndim > 1 for parameter in group["params"]} == {group["weight_decay"] > 0}
     grouped = sum(len(group["params"]) for group in options["params"])
@@ -70,10 +53,12 @@ def batch(tmp_path: Path) -> dict[str, torch.Tensor]:
     return ConversationCollator(demo_parts.processor())(rows)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", available())
 def test_exactly_the_parts_of_a_stage_move(name: str, batch: dict[str, torch.Tensor], tmp_path: Path) -> None:
-    recipe = build_recipe(name, *RATES)
-    model = demo_parts.model(**recipe.model)
+    """For every recipe of the package: what its stages name moves, bit for bit nothing else does."""
+    recipe = load_recipe(name, RATES | {"stage2.learning_rates": None})
+    fields = {**recipe.model, "learner_rank": 4, "router_positions": 128}
+    model = demo_parts.model(**fields, learners=tuple(recipe.stages[0].learners))
     for stage in recipe.stages:
         # Three steps: products start at zero, and so do the gradients of all but one factor.
         arguments = TrainingArguments(
@@ -86,6 +71,9 @@ def test_exactly_the_parts_of_a_stage_move(name: str, batch: dict[str, torch.Ten
         assert {part_of(key) for key in moved} == set(stage.learning_rates)
         missed = {key for key, parameter in model.named_parameters() if parameter.requires_grad} - moved
         assert not missed, "trainable, but without a gradient"
+        table = describe(model, stage)
+        for part in stage.learning_rates:
+            assert f"moves at {stage.learning_rates[part]:g}" in table
 
 
 def test_learning_rates_reach_their_parts(batch: dict[str, torch.Tensor], tmp_path: Path) -> None:

@@ -2,25 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Give a language model sight: train projector and learners, then tune, on your own images and conversations.
 
-DATA is a .json file in LLaVA's format, a list of
-  {"id": "1", "image": "cat.jpg", "conversations": [{"from": "human", "value": "<image>\\nWhat is this?"},
-                                                    {"from": "gpt", "value": "A cat."}]}
-or a .jsonl file of chat messages, one record a line:
-  {"messages": [{"role": "user", "content": [{"type": "image", "path": "cat.jpg"},
-                                             {"type": "text", "text": "What is this?"}]},
-                {"role": "assistant", "content": "A cat."}]}
-Image paths are relative to the file. Records without images are text-only turns; mix them in to keep what the
-language model knows. Only what the assistant says is learned.
+RECIPE is the name of a recipe of the package (--list) or a YAML file; it says everything that can be said about a
+run (--fields explains each field). The options below set the fields that are needed most; --set sets any:
+  wings-hf train wings --text-model LLM --vision-model TOWER --data data.json --output my-model \\
+      --set stage2.learning_rate=5e-5 stages.max_steps=1000
 
-Training has two stages. "align" teaches the projector and the visual learners to read images while the language
-model is frozen; "tune" adds the textual learners and the router, and lets the language model move in smaller steps.
-The vision tower is frozen throughout. Each stage leaves a model folder: OUTPUT/align and OUTPUT/tune.
+DATA is a .json file in LLaVA's format, a .jsonl file of chat messages, or another source (docs/data.md). Records
+without images are text-only turns; mix them in to keep what the language model knows. Only what the assistant says is
+learned.
+
+The paper's recipe has two stages. "align" teaches the projector and the visual learners to read images while the
+language model is frozen; "tune" adds the textual learners and the router, and lets the language model move in smaller
+steps. The vision tower is frozen throughout. Each stage leaves a model folder: OUTPUT/align and OUTPUT/tune.
 """
 
 import argparse
-import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 HELP = "train a model that sees from a language model, a vision model and a data file"
 EXAMPLE = """example:
@@ -28,83 +27,86 @@ EXAMPLE = """example:
       --data llava_instruct.json --image-folder images --output my-model
   wings-hf chat my-model/tune --image photo.jpg"""
 
+# Options that are short for `--set PATH=VALUE`.
+SHORT = {
+    "text_model": ("text_model", "MODEL", "causal language model: name or folder"),
+    "vision_model": ("vision_model", "MODEL", "vision tower: name or folder"),
+    "image_processor": (
+        "image_processor",
+        "MODEL",
+        "where to take the image processor from (default: the vision model)",
+    ),
+    "image_folder": ("image_folder", "FOLDER", "what image paths are relative to"),
+    "on_error": ("on_error", "raise|skip", "a record that cannot be used: stop (default), or leave it out"),
+    "learner_rank": ("model.learner_rank", "R", "rank of the learners"),
+    "max_length": ("stages.max_length", "TOKENS", "longest sample, image tokens included"),
+    "max_steps": ("stages.max_steps", "N", "steps of each stage, at most"),
+    "epochs": ("stages.epochs", "N", "passes over the data in each stage"),
+    "per_device_batch_size": ("stages.per_device_batch_size", "N", "samples in a batch on each device"),
+    "batch_size": ("stages.batch_size", "N", "samples in an optimizer step over all devices"),
+    "precision": ("precision", "fp32|bf16|fp16", "what computation runs in"),
+    "save_steps": ("save_steps", "N", "steps between checkpoints"),
+    "workers": ("workers", "N", "processes that prepare batches"),
+    "seed": ("seed", "N", "of everything random"),
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
-    models = parser.add_argument_group("models")
-    models.add_argument("--text-model", required=True, metavar="MODEL", help="causal language model: name or folder")
-    models.add_argument("--vision-model", required=True, metavar="MODEL", help="vision tower: name or folder")
-    models.add_argument(
-        "--image-processor", metavar="MODEL", help="where to take the image processor from (default: the vision model)"
+    parser.add_argument("recipe", nargs="?", default="wings", metavar="RECIPE", help="name or YAML file (wings)")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the models go")
+    parser.add_argument("--data", nargs="+", metavar="SOURCE", help="records for all stages")
+    parser.add_argument("--align-data", nargs="+", metavar="SOURCE", help="other records for the first stage")
+    for name, (path, metavar, text) in SHORT.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=f"{text} [{path}]")
+    parser.add_argument(
+        "--gradient-checkpointing", action="store_true", help="save memory, take more time [activation_checkpointing]"
     )
-    models.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="where the models go")
-    models.add_argument(
-        "--recipe",
-        choices=("wings", "exact", "plain"),
-        default="wings",
-        help="wings: as above (default). exact: the language model never moves and learners act after images only, so "
-        "that text-only answers stay what they were. plain: no learners, as in LLaVA",
+    parser.add_argument("--set", nargs="+", default=[], metavar="PATH=VALUE", help="any field of the recipe")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted run in OUTPUT")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print sizes, parameters, tokens and memory of each stage, train nothing"
     )
-    models.add_argument("--learner-rank", type=_positive, default=64, metavar="R", help="rank of the learners (64)")
-    _add_data_arguments(parser.add_argument_group("data"))
-    _add_training_arguments(parser.add_argument_group("training"))
-
-
-def _add_data_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--data", nargs="+", required=True, metavar="FILE", help=".json and .jsonl files")
-    group.add_argument(
-        "--align-data", nargs="+", default=(), metavar="FILE", help="other data for the first stage (default: --data)"
-    )
-    group.add_argument("--image-folder", metavar="FOLDER", help="what image paths are relative to")
-    group.add_argument(
-        "--on-error",
-        choices=("raise", "skip"),
-        default="raise",
-        help="a record with a missing or broken image, or that does not fit: stop (default), or leave it out",
-    )
-    group.add_argument(
-        "--max-length",
-        type=_positive,
-        metavar="TOKENS",
-        help="longest sample, image tokens included; the oldest turns of longer ones are left out, images whole",
-    )
-
-
-def _add_training_arguments(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--align-rate", type=float, default=1e-3, metavar="LR", help="learning rate of stage 1 (1e-3)")
-    group.add_argument(
-        "--tune-rate", type=float, default=1e-4, metavar="LR", help="of projector, learners, router in stage 2 (1e-4)"
-    )
-    group.add_argument(
-        "--language-model-rate", type=float, default=1e-5, metavar="LR", help="of the language model in stage 2 (1e-5)"
-    )
-    group.add_argument("--align-epochs", type=float, default=1.0, metavar="N", help="passes over the data (1)")
-    group.add_argument("--tune-epochs", type=float, default=1.0, metavar="N", help="passes over the data (1)")
-    group.add_argument("--max-steps", type=_positive, default=-1, metavar="N", help="steps of each stage, at most")
-    group.add_argument("--batch-size", type=_positive, default=8, metavar="N", help="samples per device and step (8)")
-    group.add_argument("--accumulate", type=_positive, default=1, metavar="N", help="batches per step (1)")
-    group.add_argument("--weight-decay", type=float, default=0.0, metavar="W", help="of weight matrices (0)")
-    group.add_argument("--save-steps", type=_positive, default=500, metavar="N", help="steps between checkpoints (500)")
-    group.add_argument("--workers", type=int, default=0, metavar="N", help="processes that read images (0: none)")
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="of everything random (0)")
-    group.add_argument("--bf16", action="store_true", help="compute in bfloat16")
-    group.add_argument("--gradient-checkpointing", action="store_true", help="save memory, take more time")
-    group.add_argument("--resume", action="store_true", help="continue an interrupted run in OUTPUT")
+    parser.add_argument("--list", action="store_true", help="list the recipes of the package and leave")
+    parser.add_argument("--fields", action="store_true", help="explain every field of a recipe and leave")
 
 
 def run(args: argparse.Namespace) -> int:
-    from wings_hf.training.run import TrainingRun, train
+    from wings_hf.training import recipes
+
+    if args.list:
+        print("\n".join(f"{name:28} {about}" for name, about in recipes.available().items()))
+        return 0
+    if args.fields:
+        print(recipes.fields())
+        return 0
+    recipe = recipes.load_recipe(args.recipe, _changes(args))
+    if args.dry_run:
+        from wings_hf.training.dry_run import report
+
+        print(report(recipe))
+        return 0
+    if args.output is None:
+        raise ValueError("--output is missing: the folder where the models go.")
+    from wings_hf.training.run import train
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("wings_hf").setLevel(logging.INFO)
-    fields = {field.name for field in dataclasses.fields(TrainingRun)}
-    folder = train(TrainingRun(**{name: value for name, value in vars(args).items() if name in fields}))
+    folder = train(recipe, args.output, args.resume)
     print(f"\nDone. Talk to the model: wings-hf chat {folder} --image FILE")
     return 0
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
-    return value
+def _changes(args: argparse.Namespace) -> dict[str, Any]:
+    """What the command line sets, by path; `--set` has the last word."""
+    from wings_hf.training.recipes import parse_changes
+
+    given = [f"{path}={getattr(args, name)}" for name, (path, _, _) in SHORT.items() if getattr(args, name) is not None]
+    changes = parse_changes(given)
+    if args.data:
+        changes["data"] = args.data
+    if args.align_data:
+        changes["stage1.data"] = args.align_data
+    if args.gradient_checkpointing:
+        changes["activation_checkpointing"] = True
+    return {**changes, **parse_changes(args.set)}

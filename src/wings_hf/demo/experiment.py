@@ -30,7 +30,8 @@ from wings_hf.demo.settings import DemoSettings
 from wings_hf.demo.text_tasks import TEXT_TASKS
 from wings_hf.demo.tower_data import TowerBatches
 from wings_hf.modeling.modeling_wings import WingsForCausalLM
-from wings_hf.training.stages import Stage, build_recipe
+from wings_hf.training.recipes import Recipe, load_recipe
+from wings_hf.training.stages import Stage
 
 REHEARSED = ("add", "opposite")  # text tasks that stage 2 mixes in; it never sees the others
 LANGUAGE_BATCH, ALIGN_BATCH, TUNE_BATCH, TEST_BATCH = 16, 32, 16, 50  # conversations
@@ -135,11 +136,18 @@ class Experiment:
 
     # -- contenders ---------------------------------------------------------------------------------------
 
+    def recipe(self, contender: Contender) -> Recipe:
+        """The contender's recipe, with the demo's learning rates."""
+        rate = self.settings.new_parts_rate
+        changes: dict[str, Any] = {"stage1.learning_rate": rate, "stage2.learning_rate": rate}
+        changes["model.learner_rank"] = self.settings.learner_rank
+        if contender.recipe != "exact":
+            changes["stage2.learning_rates.language_model"] = self.settings.language_model_rate
+        return load_recipe(contender.recipe, changes)
+
     def fits(self, contender: Contender, seed: int) -> list[Fit]:
         """The fits of the two stages."""
-        settings = self.settings
-        rates = settings.new_parts_rate, settings.new_parts_rate, settings.language_model_rate
-        stages = build_recipe(contender.recipe, *rates).stages
+        stages = self.recipe(contender).stages
         folder = self.folder / f"seed-{seed}"
         data = self._training_data(seed)
         return [
@@ -183,10 +191,11 @@ class Experiment:
 
     def fit(self, contender: Contender, seed: int) -> None:
         """Train `contender` through both stages."""
-        options = {**build_recipe(contender.recipe, 1.0, 1.0, 1.0).model, **contender.fields}
+        recipe = self.recipe(contender)
+        options = {**recipe.model, **contender.fields}
         align, tune = self.fits(contender, seed)
         torch.manual_seed(seed)
-        align.run(lambda: self.untrained(**options))
+        align.run(lambda: self.untrained(**options, learners=tuple(recipe.stages[0].learners)))
         tune.run(lambda: WingsForCausalLM.from_pretrained(align.model_folder, **options))
 
     def untrained(self, **fields: Any) -> WingsForCausalLM:
@@ -195,9 +204,8 @@ class Experiment:
             LlamaForCausalLM.from_pretrained(self.language.model_folder),
             str(self.tower.model_folder),
             tokenizer=self.tokenizer,
-            learner_rank=self.settings.learner_rank,
             vision_feature_layer=-1,
-            **fields,
+            **{"learner_rank": self.settings.learner_rank, **fields},
         )
 
     # -- scores -------------------------------------------------------------------------------------------

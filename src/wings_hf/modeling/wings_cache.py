@@ -92,10 +92,7 @@ def extend_cache(cache: Cache, num_learner_layers: int, static_length: int | Non
             f"past_key_values holds {int(cache.get_seq_length())} tokens that were computed without the wings: "
             "expected an empty cache, or one that this model has filled."
         )
-    sliding, full = (
-        ([layer for layer in cache.layers if getattr(layer, "is_sliding", False) == slides] or [None])[0]
-        for slides in (True, False)
-    )
+    sliding, full = _first_layer(cache, slides=True), _first_layer(cache, slides=False)
     if isinstance(full or sliding, StaticLayer):
         static_length = full.max_cache_len if full is not None else static_length
         if static_length is None:
@@ -111,6 +108,13 @@ def extend_cache(cache: Cache, num_learner_layers: int, static_length: int | Non
     cache.wings = Cache(layers=layers, offloading=cache.offloading)
     cache.wings_saw_images = False
     cache.wings_learner_layers = num_learner_layers
+
+
+def _first_layer(cache: Cache, slides: bool) -> CacheLayerMixin | None:
+    for layer in cache.layers:
+        if getattr(layer, "is_sliding", False) == slides:
+            return layer
+    return None
 
 
 def new_cache(config: PreTrainedConfig, num_learner_layers: int) -> DynamicCache:

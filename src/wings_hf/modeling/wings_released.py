@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
+from transformers.utils import torch_compilable_check
 
 from wings_hf.configuration.configuration_wings import LEARNERS
 from wings_hf.modeling.wings_attention import (
@@ -71,8 +72,13 @@ def make_released_context(
     """
     _check_backend(text_config)
     packed = position_ids is not None and attention_mask is None and cache is None
-    if packed and bool(packed_samples(position_ids).any()):
-        raise ValueError("position_ids restart within a row: semantics='released' knows no packed samples.")
+    if packed:
+        torch_compilable_check(
+            packed_samples(position_ids) == 0,
+            "position_ids restart within a row: semantics='released' knows no packed samples.",
+        )
+    if learner_mask is None:
+        _check_mask(attention_mask)
     past = past_classes(cache, len(config.winged_layers))
     _check_images(is_image, images, None if past is None else (past == VISUAL).any(-1))
     canonical = make_context(
@@ -132,6 +138,18 @@ def _check_backend(text_config: PreTrainedConfig) -> None:
         )
 
 
+def _check_mask(attention_mask: Any) -> None:
+    if isinstance(attention_mask, dict):  # prepared by `generate`; no mask for full attention is plain causal
+        attention_mask = attention_mask.get("full_attention")
+    if attention_mask is None or (isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2):
+        return
+    shape = f" of shape {tuple(attention_mask.shape)}" if isinstance(attention_mask, torch.Tensor) else ""
+    raise ValueError(
+        f"attention_mask is a {type(attention_mask).__name__}{shape}: semantics='released' says itself which keys a "
+        "learner sees, expected (batch, tokens) with 1 for tokens and 0 for padding."
+    )
+
+
 def _check_images(is_image: torch.Tensor, images: int | None, had_image: torch.Tensor | None) -> None:
     """Raises where a row has more than one image. Asks the device, in calls that bring images."""
     if images == 0 or torch.compiler.is_compiling():
@@ -146,8 +164,8 @@ def _check_images(is_image: torch.Tensor, images: int | None, had_image: torch.T
         raise ValueError(
             f"semantics='released': a row has more than one image ({'?' if images is None else images} new ones in "
             f"{rows_with_image} rows), but the released code reads only the first image of a row into its learners, so "
-            "there is no released answer: expected at most one. The canonical semantics takes any number "
-            "(wings-hf causalize)."
+            "there is no released answer: expected at most one, its tokens in one call (prefill_chunk_size may cut it "
+            "in two). The canonical semantics takes any number (wings-hf causalize)."
         )
 
 

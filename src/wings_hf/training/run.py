@@ -1,10 +1,10 @@
 # Copyright 2026 The wings_hf authors. All rights reserved.
 # SPDX-License-Identifier: Apache-2.0
-"""From two backbones and a data file to a Wings model: the whole of `wings-hf train`."""
+"""From a recipe to a Wings model: the whole of `wings-hf train`."""
 
+import importlib.util
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.trainer_utils import get_last_checkpoint
 
 from wings_hf.data.collator import ConversationCollator
-from wings_hf.data.records import DataError, OnError, Record, read_records, summarise
+from wings_hf.data.records import DataError, Record, read_records, summarise
 from wings_hf.modeling.modeling_wings import WingsForCausalLM
 from wings_hf.processing.processing_wings import WingsProcessor
-from wings_hf.training.stages import Recipe, Stage, build_recipe
+from wings_hf.training.recipes import Recipe
+from wings_hf.training.stages import Stage, begin_stage, describe
 from wings_hf.training.trainer import stage_trainer
 
 logger = logging.getLogger(__name__)
@@ -28,64 +29,29 @@ CHECKPOINTING = next(
 )
 
 
-@dataclass(frozen=True)
-class TrainingRun:
-    """What `train` needs to know; names as on the command line of `wings-hf train`, which explains them."""
-
-    text_model: str
-    vision_model: str
-    data: Sequence[str]
-    output: Path
-    recipe: str = "wings"
-    align_data: Sequence[str] = ()
-    image_folder: str | None = None
-    image_processor: str | None = None
-    on_error: OnError = "raise"
-    align_rate: float = 1e-3
-    tune_rate: float = 1e-4
-    language_model_rate: float = 1e-5
-    align_epochs: float = 1.0
-    tune_epochs: float = 1.0
-    max_steps: int = -1
-    batch_size: int = 8
-    accumulate: int = 1
-    max_length: int | None = None
-    learner_rank: int = 64
-    weight_decay: float = 0.0
-    save_steps: int = 500
-    workers: int = 0
-    seed: int = 0
-    bf16: bool = False
-    gradient_checkpointing: bool = False
-    resume: bool = False
-
-
-def train(run: TrainingRun) -> Path:
+def train(recipe: Recipe, output: Path, resume: bool = False) -> Path:
     """Train in stages and return the folder of the finished model, with its processor.
 
-    Each stage leaves a model folder, `output/align` and `output/tune`, and checkpoints beside it while it runs.
+    Each stage leaves a model folder, `output/NAME`, and checkpoints beside it while it runs.
+
+    Args:
+        resume: go on with what an interrupted run left in `output`.
 
     Raises:
         ValueError: options, models or data that cannot be used. OSError: a model that cannot be loaded.
     """
-    recipe = build_recipe(run.recipe, run.align_rate, run.tune_rate, run.language_model_rate)
-    _check_output(run, recipe)
-    data = {"align": _read(run.align_data or run.data, run), "tune": _read(run.data, run)}
+    _check(recipe, output, resume)
     folder: Path | None = None
+    read: dict[tuple, list[Record]] = {}
     for number, stage in enumerate(recipe.stages, 1):
-        records = records_to_learn_from(data[stage.name], stage, recipe)
-        target = run.output / stage.name
+        target = output / stage.name
         if not _finished(target):
-            moving = ", ".join(part.replace("_", " ") for part in stage.learning_rates)
-            logger.info(
-                "Stage %d of %d, %s: %d records; moving: %s",
-                number,
-                len(recipe.stages),
-                stage.name,
-                len(records),
-                moving,
-            )
-            _train_stage(run, recipe, stage, records, start=folder)
+            sources = tuple(stage.data or recipe.data)
+            if sources not in read:
+                read[sources] = _read(sources, recipe)
+            records = records_to_learn_from(read[sources], stage, recipe)
+            logger.info("Stage %d of %d, %s: %d records", number, len(recipe.stages), stage.name, len(records))
+            _train_stage(recipe, stage, records, output, resume, Path(stage.start) if stage.start else folder)
         folder = target
     assert folder is not None
     return folder
@@ -100,7 +66,7 @@ def records_to_learn_from(records: Sequence[Record], stage: Stage, recipe: Recip
         DataError: there are none.
     """
     learns_text = "language_model" in stage.learning_rates or (
-        "textual" in stage.learners and recipe.model.get("learner_scope") != "visual_context"
+        "textual_learner" in stage.learning_rates and recipe.model.get("learner_scope") != "visual_context"
     )
     chosen = [record for record in records if learns_text or record.images]
     if not chosen:
@@ -113,32 +79,32 @@ def records_to_learn_from(records: Sequence[Record], stage: Stage, recipe: Recip
 # -- models and data --------------------------------------------------------------------------------------
 
 
-def build_model(run: TrainingRun, recipe: Recipe) -> tuple[WingsForCausalLM, WingsProcessor]:
+def build_model(recipe: Recipe) -> tuple[WingsForCausalLM, WingsProcessor]:
     """The model before its first stage, and its processor."""
-    tokenizer = AutoTokenizer.from_pretrained(run.text_model)
+    assert recipe.text_model is not None and recipe.vision_model is not None
+    tokenizer = AutoTokenizer.from_pretrained(recipe.text_model)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    image_processor = _load_image_processor(run)
-    model = WingsForCausalLM.from_backbones(
-        run.text_model, run.vision_model, tokenizer=tokenizer, learner_rank=run.learner_rank, **recipe.model
-    )
+    image_processor = _load_image_processor(recipe)
+    fields = {**recipe.model, "learners": tuple(recipe.stages[0].learners)}
+    model = WingsForCausalLM.from_backbones(recipe.text_model, recipe.vision_model, tokenizer=tokenizer, **fields)
     return model, WingsProcessor.from_model_config(model.config, image_processor, tokenizer)
 
 
-def _load_image_processor(run: TrainingRun) -> Any:
+def _load_image_processor(recipe: Recipe) -> Any:
     try:
-        return AutoImageProcessor.from_pretrained(run.image_processor or run.vision_model)
+        return AutoImageProcessor.from_pretrained(recipe.image_processor or recipe.vision_model)
     except OSError as error:
-        if run.image_processor:
+        if recipe.image_processor:
             raise
         raise ValueError(
-            f"{run.vision_model} has no image processor (preprocessor_config.json): name a model or folder that has "
+            f"{recipe.vision_model} has no image processor (preprocessor_config.json): name a model or folder that has "
             "one that fits with --image-processor."
         ) from error
 
 
-def _read(paths: Sequence[str], run: TrainingRun) -> list[Record]:
-    records, problems = read_records(paths, run.image_folder, run.on_error)
+def _read(sources: Sequence[Any], recipe: Recipe) -> list[Record]:
+    records, problems = read_records(sources, recipe.image_folder, recipe.on_error)
     if problems:
         logger.warning("%d records left out:%s", len(problems), summarise(problems))
     return records
@@ -151,56 +117,78 @@ def _finished(folder: Path) -> bool:
     return (folder / "config.json").exists()
 
 
-def _checkpoints(run: TrainingRun, stage: Stage) -> Path:
-    return run.output / f"{stage.name}-checkpoints"
+def _checkpoints(output: Path, stage: Stage) -> Path:
+    return output / f"{stage.name}-checkpoints"
 
 
-def _check_output(run: TrainingRun, recipe: Recipe) -> None:
-    used = [run.output / stage.name for stage in recipe.stages] + [_checkpoints(run, s) for s in recipe.stages]
-    if not run.resume and any(folder.exists() for folder in used):
-        raise ValueError(f"{run.output} holds a training run: continue it with --resume, or choose another --output.")
+def _check(recipe: Recipe, output: Path, resume: bool) -> None:
+    for name in ("text_model", "vision_model"):
+        if getattr(recipe, name) is None:
+            raise ValueError(f"{name} is missing: give --{name.replace('_', '-')} or a recipe that has it.")
+    for stage in recipe.stages:
+        if not (stage.data or recipe.data):
+            raise ValueError(f"stage {stage.name!r} has no data: give --data or a recipe that has it.")
+    used = [folder for stage in recipe.stages for folder in (output / stage.name, _checkpoints(output, stage))]
+    if not resume and any(folder.exists() for folder in used):
+        raise ValueError(f"{output} holds a training run: continue it with --resume, or choose another --output.")
 
 
-def _train_stage(run: TrainingRun, recipe: Recipe, stage: Stage, records: Sequence[Record], start: Path | None) -> None:
+def _train_stage(
+    recipe: Recipe, stage: Stage, records: Sequence[Record], output: Path, resume: bool, start: Path | None
+) -> None:
     """Train one stage from the folder `start` (None: from the backbones) and save it to `output/name`."""
     if start is None:
-        model, processor = build_model(run, recipe)
+        model, processor = build_model(recipe)
     else:
         model, processor = WingsForCausalLM.from_pretrained(start), WingsProcessor.from_pretrained(start)
+    begin_stage(model, stage)
+    logger.info("%s", describe(model, stage))
     trainer = stage_trainer(
         model,
         stage,
-        _arguments(run, stage),
+        training_arguments(recipe, stage, output),
         list(records),
-        ConversationCollator(processor, run.max_length, run.on_error),
+        ConversationCollator(processor, stage.max_length, recipe.on_error),
     )
-    checkpoints = _checkpoints(run, stage)
-    resumable = run.resume and checkpoints.exists()
+    checkpoints = _checkpoints(output, stage)
+    resumable = resume and checkpoints.exists()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if resumable else None)
-    target = run.output / stage.name
+    target = output / stage.name
     trainer.save_model(str(target))
     processor.save_pretrained(target)
 
 
-def _arguments(run: TrainingRun, stage: Stage) -> TrainingArguments:
-    checkpointing: dict[str, Any] = {CHECKPOINTING: True} if run.gradient_checkpointing else {}
-    return TrainingArguments(
-        output_dir=str(_checkpoints(run, stage)),
-        num_train_epochs=run.align_epochs if stage.name == "align" else run.tune_epochs,
-        max_steps=run.max_steps,
-        per_device_train_batch_size=run.batch_size,
-        gradient_accumulation_steps=run.accumulate,
-        lr_scheduler_type="cosine",
-        warmup_steps=0.03,
-        weight_decay=run.weight_decay,
-        logging_steps=10,
-        save_steps=run.save_steps,
-        save_total_limit=1,
-        dataloader_num_workers=run.workers,
+def training_arguments(recipe: Recipe, stage: Stage, output: Path) -> TrainingArguments:
+    """What a stage asks of the Trainer."""
+    checkpointing: dict[str, Any] = {CHECKPOINTING: True} if recipe.activation_checkpointing else {}
+    reporter = recipe.report_to
+    if reporter == "auto":
+        reporter = "tensorboard" if importlib.util.find_spec("tensorboard") else "none"
+    arguments = TrainingArguments(
+        output_dir=str(_checkpoints(output, stage)),
+        num_train_epochs=stage.epochs,
+        max_steps=stage.max_steps,
+        per_device_train_batch_size=stage.per_device_batch_size,
+        lr_scheduler_type=stage.schedule,
+        warmup_steps=stage.warmup if stage.warmup < 1 else int(stage.warmup),
+        optim=stage.optimizer,
+        weight_decay=stage.weight_decay,
+        adam_beta1=stage.adam_beta1,
+        adam_beta2=stage.adam_beta2,
+        adam_epsilon=stage.adam_epsilon,
+        max_grad_norm=stage.max_grad_norm,
+        logging_steps=recipe.logging_steps,
+        save_steps=recipe.save_steps,
+        save_total_limit=recipe.save_total_limit,
+        dataloader_num_workers=recipe.workers,
         dataloader_pin_memory=torch.accelerator.is_available(),
         remove_unused_columns=False,
-        report_to="none",
-        seed=run.seed,
-        bf16=run.bf16,
+        report_to=reporter,
+        seed=recipe.seed,
+        bf16=recipe.precision == "bf16",
+        fp16=recipe.precision == "fp16",
         **checkpointing,
+        **recipe.accelerator,
     )
+    arguments.gradient_accumulation_steps = stage.accumulation(arguments.world_size * max(arguments.n_gpu, 1))
+    return arguments

@@ -1,86 +1,78 @@
 # Copyright 2026 The wings_hf authors. All rights reserved.
 # SPDX-License-Identifier: Apache-2.0
-"""Stages of training as data: which learners the model has, which parts move, and how fast.
+"""Stages of training as data: which learners the model has, which parts move, how fast, and on what."""
 
-The vision tower stays frozen in all of them, and the language model in the first.
-"""
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from torch import nn
+from transformers import Trainer, TrainingArguments
 
-RECIPES = ("wings", "exact", "plain")
+from wings_hf.training.schema import did_you_mean, help_for
+
 PARTS = ("vision_tower", "projector", "visual_learner", "textual_learner", "router", "language_model")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of training.
+    """One stage of training, as data. What a field means is in its metadata; `wings-hf train --fields` prints it."""
 
-    Args:
-        name: of its folder and its progress bar.
-        learning_rates: learning rate of each part that moves; the others are frozen. Parts are those of `PARTS`;
-            the language model's head belongs to it.
-        learners: learners that the model has in this stage; missing ones are added when the stage begins.
-    """
-
-    name: str
-    learning_rates: Mapping[str, float]
-    learners: tuple[str, ...] = ()
+    name: str = help_for("of its folder and its progress bar")
+    learning_rates: Mapping[str, float] = help_for(
+        f"learning rate of each part that moves, all others are frozen; parts are {', '.join(PARTS)}. In a recipe "
+        "`train`, a list of parts, and `learning_rate`, for those that have none of their own, may stand for it",
+        factory=dict,
+    )
+    learners: Sequence[str] = help_for("learners that the model has in this stage; missing ones are added", ())
+    start: str | None = help_for("model folder to start from (default: what the stage before it left)", None)
+    data: Sequence[Any] = help_for("sources of records, see docs/data.md (default: the recipe's)", ())
+    epochs: float = help_for("passes over the data", 1.0)
+    max_steps: int = help_for("optimizer steps at most; -1: as many as the epochs have", -1)
+    per_device_batch_size: int = help_for("samples in a batch on each device", 8)
+    batch_size: int | None = help_for(
+        "samples in an optimizer step over all devices; batches are accumulated to it (default: one batch per device)",
+        None,
+    )
+    max_length: int | None = help_for(
+        "longest sample in tokens, images included; of longer ones the oldest turns go, whole and with their images",
+        None,
+    )
+    learn: Literal["all", "last"] = help_for("assistant turns that are learned", "all")
+    packing: bool = help_for("put several samples into rows of max_length tokens, kept apart", False)
+    optimizer: str = help_for("`optim` of transformers' TrainingArguments", "adamw_torch")
+    weight_decay: float = help_for("on matrices; norms and biases have none", 0.0)
+    adam_beta1: float = help_for("decay of Adam's first moment", 0.9)
+    adam_beta2: float = help_for("decay of Adam's second moment", 0.999)
+    adam_epsilon: float = help_for("Adam's epsilon", 1e-8)
+    max_grad_norm: float = help_for("gradients are clipped to this norm; 0: not", 1.0)
+    schedule: str = help_for("`lr_scheduler_type` of transformers' TrainingArguments", "cosine")
+    warmup: float = help_for("steps in which rates rise from 0: below 1 their share of all, else their number", 0.03)
 
     def __post_init__(self) -> None:
-        unknown = set(self.learning_rates) - set(PARTS)
-        if unknown:
-            raise ValueError(f"stage {self.name!r}: unknown parts {sorted(unknown)}, expected some of {PARTS}.")
+        for part in self.learning_rates:
+            if part not in PARTS:
+                raise ValueError(f"stage {self.name!r}, part {part!r}: {did_you_mean(part, PARTS)}")
+        for name, low in (("per_device_batch_size", 1), ("epochs", 0), ("weight_decay", 0), ("warmup", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"stage {self.name!r}, {name}={getattr(self, name)}: expected at least {low}.")
+        if self.packing and not self.max_length:
+            raise ValueError(f"stage {self.name!r}: packing=True needs max_length, the tokens in a row.")
 
+    def accumulation(self, devices: int) -> int:
+        """Batches in an optimizer step.
 
-@dataclass(frozen=True)
-class Recipe:
-    """A way to give a language model sight: what the model is built with, and its stages in order.
-
-    Args:
-        name: what it is called on the command line.
-        model: fields of `WingsConfig` that the recipe fixes.
-        stages: the stages, each continuing with the model that the one before it left.
-    """
-
-    name: str
-    model: Mapping[str, Any]
-    stages: tuple[Stage, ...]
-
-
-def build_recipe(name: str, align_rate: float, tune_rate: float, language_model_rate: float) -> Recipe:
-    """The recipe called `name`.
-
-    - `"wings"`: the paper's (section 3.3). Align: the projector and visual learners move. Tune: the textual learners
-      and the router join, and the language model moves in smaller steps.
-    - `"exact"`: the language model never moves and learners act only in the context of an image, so that text-only
-      answers stay what they were, to the bit.
-    - `"plain"`: no learners, LLaVA's shape. Align: the projector moves. Tune: the language model moves with it.
-
-    Args:
-        align_rate: learning rate of all that moves in the first stage.
-        tune_rate: learning rate in the second stage, except of the language model.
-        language_model_rate: learning rate of the language model in the second stage, where it moves.
-
-    Raises:
-        ValueError: there is no such recipe.
-    """
-    if name not in RECIPES:
-        raise ValueError(f"recipe {name!r}: expected one of {', '.join(RECIPES)}.")
-    learners = () if name == "plain" else ("visual", "textual")
-    first = learners[:1]
-    joining = ("textual_learner", "router") if learners else ()
-    aligned = ("projector", *(f"{learner}_learner" for learner in first))
-    tune_rates = dict.fromkeys((*aligned, *joining), tune_rate)
-    if name != "exact":
-        tune_rates["language_model"] = language_model_rate
-    stages = (Stage("align", dict.fromkeys(aligned, align_rate), first), Stage("tune", tune_rates, learners))
-    scope = {"learner_scope": "visual_context"} if name == "exact" else {}
-    return Recipe(name, {"learners": first, **scope}, stages)
+        Raises:
+            ValueError: `batch_size` is no multiple of what one batch on all devices holds.
+        """
+        batch = self.per_device_batch_size * devices
+        total = self.batch_size or batch
+        if total % batch:
+            raise ValueError(
+                f"stage {self.name!r}: batch_size={total} is no multiple of per_device_batch_size="
+                f"{self.per_device_batch_size} on {devices} devices ({batch})."
+            )
+        return total // batch
 
 
 def begin_stage(model: Any, stage: Stage) -> None:
@@ -121,10 +113,29 @@ def parameter_groups(model: nn.Module, stage: Stage, weight_decay: float = 0.0) 
     return groups
 
 
-def optimizer_for(model: nn.Module, stage: Stage, weight_decay: float = 0.0) -> tuple[type, dict[str, Any]]:
-    """What `Trainer(optimizer_cls_and_kwargs=...)` takes: AdamW with a learning rate for each part."""
-    groups = parameter_groups(model, stage, weight_decay)
-    return torch.optim.AdamW, {"params": groups, "lr": max(stage.learning_rates.values()), "betas": (0.9, 0.98)}
+def optimizer_for(model: Any, stage: Stage, arguments: TrainingArguments) -> tuple[type, dict[str, Any]]:
+    """What `Trainer(optimizer_cls_and_kwargs=...)` takes: the optimizer of `arguments`, and a rate for each part."""
+    optimizer, options = Trainer.get_optimizer_cls_and_kwargs(arguments, model)
+    groups = parameter_groups(model, stage, arguments.weight_decay)
+    return optimizer, {**options, "params": groups, "lr": max(stage.learning_rates.values())}
+
+
+def describe(model: nn.Module, stage: Stage) -> str:
+    """A table of the model's parts: what trains, how many parameters it has, and at which learning rate."""
+    counts: dict[str, int] = dict.fromkeys(PARTS, 0)
+    for name, parameter in model.named_parameters():
+        counts[part_of(name)] += parameter.numel()
+    lines = [
+        f"  {part.replace('_', ' '):16} {count:>15,}  {_rate(stage, part)}" for part, count in counts.items() if count
+    ]
+    moving = sum(count for part, count in counts.items() if part in stage.learning_rates)
+    total = sum(counts.values())
+    lines.append(f"  {'in all':16} {total:>15,}  {moving:,} of them move ({moving / total:.1%})")
+    return "\n".join(lines)
+
+
+def _rate(stage: Stage, part: str) -> str:
+    return f"moves at {stage.learning_rates[part]:g}" if part in stage.learning_rates else "frozen"
 
 
 def _trained(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -21,7 +21,7 @@ def stage_trainer(
 ) -> Trainer:
     """A `Trainer` for `model` in `stage`: learners are added, parts frozen, learning rates those of the stage.
 
-    `arguments.learning_rate` is not used; `arguments.weight_decay` and its schedule are.
+    `arguments.learning_rate` is not used; its optimizer, weight decay and schedule are.
     """
     begin_stage(model, stage)
     return Trainer(
@@ -30,5 +30,5 @@ def stage_trainer(
         train_dataset=data,
         data_collator=collator,
         callbacks=list(callbacks),
-        optimizer_cls_and_kwargs=optimizer_for(model, stage, arguments.weight_decay),
+        optimizer_cls_and_kwargs=optimizer_for(model, stage, arguments),
     )
