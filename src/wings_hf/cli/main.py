@@ -24,6 +24,7 @@ COMMANDS = {
     "chat": "wings_hf.cli.chat",
     "convert": "wings_hf.cli.convert",
     "causalize": "wings_hf.cli.causalize",
+    "data": "wings_hf.cli.data",
 }
 
 

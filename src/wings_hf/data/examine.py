@@ -158,9 +158,7 @@ def _in_processes(
     readers: Sequence[Reader], how: Sequence[Examination], tasks: list[Task], workers: int
 ) -> Generator[Examined, None, list[Task]]:
     """Yields findings; returns the tasks that are left after a process died, cut up to find the record it died of."""
-    pool = ProcessPoolExecutor(
-        min(workers, len(tasks)), multiprocessing.get_context("spawn"), _begin_process, (readers, how)
-    )
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), _context(), _begin_process, (readers, how))
     waiting: dict[Future, Task] = {}
     queue = list(reversed(tasks))
     try:
@@ -192,15 +190,23 @@ def _in_processes(
     return []
 
 
+def _context() -> Any:
+    """Processes that share nothing with this one's threads; where it can be, they come from one that is ready."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, "wings_hf.data.lengths"])
+    return context
+
+
 def _pieces(task: Task) -> list[Task]:
     return [Task(task.reader, index, index + 1) for index in range(task.start, task.stop)]
 
 
 def _examine_alone(readers: Sequence[Reader], how: Sequence[Examination], task: Task) -> Finding:
     """The finding on one record, from a process of its own."""
-    with ProcessPoolExecutor(
-        1, multiprocessing.get_context("spawn"), _begin_process, ([readers[task.reader]], [how[task.reader]])
-    ) as pool:
+    alone = [readers[task.reader]], [how[task.reader]]
+    with ProcessPoolExecutor(1, _context(), _begin_process, alone) as pool:
         try:
             return pool.submit(_run_task, task._replace(reader=0)).result()[0]
         except BrokenProcessPool:
