@@ -39,6 +39,13 @@ def test_weights_stay_and_semantics_change(converted):
     assert causalize(str(converted)) == target  # again: verified, and left
 
 
+def test_the_state_of_a_training_run_is_left_behind(converted):
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth", "training_args.bin", "merges.txt"):
+        (converted / name).write_text("large")
+    assert {path.name for path in causalize(str(converted)).iterdir()} >= {"merges.txt"}
+    assert not [path for path in causalize(str(converted)).iterdir() if path.suffix in (".pt", ".pth", ".bin")]
+
+
 def test_text_alone_stays_and_images_move(converted):
     target = causalize(str(converted), converted.parent / "causal")
     movements = {m.rows: m for m in compare_logits(converted, target, prompts=2)}

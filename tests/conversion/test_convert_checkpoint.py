@@ -20,7 +20,14 @@ from released_checkpoints import (
     siglip_config,
     write_released,
 )
-from transformers import AutoModelForCausalLM, CLIPVisionConfig, LlamaConfig, Qwen2Config, SiglipVisionModel
+from transformers import (
+    AutoModelForCausalLM,
+    CLIPVisionConfig,
+    Dinov2Config,
+    LlamaConfig,
+    Qwen2Config,
+    SiglipVisionModel,
+)
 
 from wings_hf import WingsConfig, WingsForCausalLM
 from wings_hf.conversion.convert import convert_to_released, convert_to_wings
@@ -91,6 +98,40 @@ def test_a_model_trained_on_goes_back_without_the_record(tmp_path):
     assert_identical(read_tensors(source), read_tensors(tmp_path / "back"))
     convert_to_wings(str(tmp_path / "back"), tmp_path / "again")
     assert _config(tmp_path / "again") == _config(tmp_path / "wings")
+
+
+def test_a_model_with_more_tokens_goes_back_with_a_configuration_that_says_so(tmp_path):
+    """Saved over the converted folder, where the released configuration still is."""
+    source = write_released(tmp_path / "released", released_tensors(), released_config())
+    convert_to_wings(str(source), tmp_path / "wings")
+    model = WingsForCausalLM.from_pretrained(tmp_path / "wings")
+    model.resize_token_embeddings(320)
+    model.save_pretrained(tmp_path / "wings")
+    convert_to_released(str(tmp_path / "wings"), tmp_path / "back")
+    convert_to_wings(str(tmp_path / "back"), tmp_path / "again")
+    assert WingsConfig.from_pretrained(tmp_path / "again").text_config.vocab_size == 320
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"projector_hidden_act": "relu"}, "projector_hidden_act='relu'.*expected 'gelu'"),
+        ({"projector_bias": False}, "projector_bias=False.*expected True"),
+        ({"learners": ()}, "learner_layers=None.*at least one layer"),
+        ({"learner_layers": []}, r"learner_layers=\[\].*at least one layer"),
+        ({"vision_config": siglip_config(), "vision_feature_layer": -3}, "vision_feature_layer=-3.*expected -1 or -2"),
+        ({"vision_config": siglip_config(), "vision_feature_layer": [-2, -1]}, r"vision_feature_layer=\[-2, -1\]"),
+        ({"vision_config": Dinov2Config(hidden_size=24, num_attention_heads=2)}, "vision_config='dinov2'.*SigLIP"),
+    ],
+    ids=str,
+)
+def test_what_the_released_code_cannot_describe_does_not_go_back(options, message, tmp_path):
+    text = Qwen2Config(vocab_size=310, hidden_size=32, num_attention_heads=4, num_key_value_heads=2)
+    sizes = {} if "vision_config" in options else {"vision_feature_size": 24}
+    WingsConfig(text_config=text, semantics="released", **sizes, **options).save_pretrained(tmp_path / "wings")
+    with pytest.raises(ValueError, match=message):
+        convert_to_released(str(tmp_path / "wings"), tmp_path / "back")
+    assert not (tmp_path / "back").exists()
 
 
 def test_derived_configuration_holds_the_tower(tmp_path, tower_configs):

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 from released_checkpoints import assert_identical, read_tensors, released_config, released_tensors, write_released
+from transformers import Qwen2Config
 
 from wings_hf import WingsForCausalLM
 from wings_hf.conversion import tensor_files, writing
+from wings_hf.conversion.causalize import causalize
 from wings_hf.conversion.convert import convert_to_released, convert_to_wings
 
 SHARD_SIZE = 30_000
+TEXT_FIELDS = Qwen2Config().to_dict().keys() - {"model_type", "rope_theta"}
 
 
 @pytest.fixture
@@ -118,6 +121,33 @@ def test_other_settings_are_an_error_until_restarted(source, interrupted):
     assert [path.name for path in shards(interrupted)] == ["model.safetensors", "unused.safetensors"]
     assert not (interrupted / "model.safetensors.index.json").exists()
     WingsForCausalLM.from_pretrained(interrupted)
+
+
+def test_a_restart_keeps_nothing_of_another_source(source):
+    """A released configuration that an earlier conversion kept would describe the wrong model on the way back."""
+    convert(source)
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").unlink()
+    base = Qwen2Config(**{name: value for name, value in config.items() if name in TEXT_FIELDS}, rope_theta=777.0)
+    base.save_pretrained(source.parent / "base")
+    convert(source, text_config=str(source.parent / "base"), restart=True)
+    convert_to_released(str(source.parent / "wings"), source.parent / "back")
+    assert json.loads((source.parent / "back/config.json").read_text())["rope_theta"] == 777.0
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_the_source_is_never_written_to(restart, source):
+    """Restarting there would delete the only copy."""
+    folder = convert(source).folder
+    link = folder.with_name("link")
+    link.symlink_to(folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for target in (folder, link):
+        with pytest.raises(ValueError, match="is the source itself"):
+            convert_to_released(str(folder), target, restart=restart)
+        with pytest.raises(ValueError, match="is the source itself"):
+            causalize(str(folder), target, restart=restart)
+    assert before == {path: path.read_bytes() for path in folder.iterdir()}
 
 
 def test_a_changed_source_is_an_error(source, interrupted):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from wings_hf.configuration.configuration_wings import WingsConfig
 from wings_hf.conversion import folder_files
-from wings_hf.conversion.checkpoint import INDEX, read_checkpoint
+from wings_hf.conversion.checkpoint import INDEX, PICKLES, read_checkpoint
 from wings_hf.conversion.convert import read_released_model
 from wings_hf.conversion.locate import find_folder
 from wings_hf.conversion.plan import UNUSED
@@ -49,12 +49,12 @@ def causalize(source: str, destination: str | Path | None = None, restart: bool 
     for name, tensor in checkpoint.tensors.items():
         files.setdefault(tensor.file.name, []).append(Move(tensor, name))
     settings = {"to": "causal", "source": checkpoint.identity(), "files": list(files)}
-    record = Record.begin(target, settings, restart)
+    record = Record.begin(target, folder, settings, restart)
     with tqdm(total=2 * checkpoint.nbytes, unit="B", unit_scale=True, desc="copying", disable=None) as bar:
         write_files(target, files, record, bar.update)
     for path in folder.iterdir():
-        is_weights = path.name in files or path.suffix == ".safetensors"
-        if path.is_file() and not is_weights and path.suffix != ".py" and path.name not in LEFT_OUT:
+        is_state = path.suffix == ".safetensors" or any(path.match(pattern) for pattern in PICKLES)
+        if path.is_file() and not is_state and path.suffix != ".py" and path.name not in LEFT_OUT:
             shutil.copyfile(path, target / path.name)
     folder_files.save_config(_causal(config), config.dtype, target)
     write_index(target, files)

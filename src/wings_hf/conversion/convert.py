@@ -125,7 +125,7 @@ def convert_to_wings(
     files = into_files(plan.moves, parse_size(max_shard_size))
     everything = {**files, **({UNUSED: plan.aside} if plan.aside else {})}
     settings = {"to": "wings", "max_shard_size": parse_size(max_shard_size), "config": _settings_of(config)}
-    record = Record.begin(target, {**settings, **_origin(checkpoint, everything)}, restart)
+    record = Record.begin(target, folder, {**settings, **_origin(checkpoint, everything)}, restart)
     intact = _write(target, plan, everything, record)
     if processor is not None:
         processor.save_pretrained(target)
@@ -185,17 +185,18 @@ def convert_to_released(
     """
     Writes a model with `semantics="released"` under the released names again, bit for bit.
 
-    Arguments and errors as in `convert_to_wings`.
+    Arguments and errors as in `convert_to_wings`; an error too for a model that the released code cannot describe.
     """
     folder, target = find_folder(source), Path(destination)
     config = read_released_model(folder)
+    folder_files.check_released_form(config)
     checkpoint = read_checkpoint(folder)
     aside = read_header(folder / UNUSED) if (folder / UNUSED).is_file() else {}
     plan = plan_to_released(checkpoint.tensors, aside)
     plan.check()
     files = into_files(plan.moves, parse_size(max_shard_size))
     settings = {"to": "released", "max_shard_size": parse_size(max_shard_size)}
-    record = Record.begin(target, {**settings, **_origin(checkpoint, files)}, restart)
+    record = Record.begin(target, folder, {**settings, **_origin(checkpoint, files)}, restart)
     intact = _write(target, plan, files, record)
     note = folder_files.save_released_config(config, folder, target)
     write_index(target, files)

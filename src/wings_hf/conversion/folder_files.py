@@ -131,18 +131,48 @@ def _with_pillow(name: str) -> Any:
 
 
 def keep_released_config(source: Path, folder: Path) -> None:
-    """Keeps the released configuration, where there is one, for the way back."""
+    """Keeps the released configuration for the way back; where there is none, that of an earlier run goes."""
+    (folder / RELEASED_CONFIG).unlink(missing_ok=True)
     if (source / "config.json").is_file():
         shutil.copyfile(source / "config.json", folder / RELEASED_CONFIG)
 
 
 def save_released_config(config: WingsConfig, source: Path, folder: Path) -> str:
-    """`config.json` for the released code, as it was where it was kept; returns a sentence about it."""
-    if (source / RELEASED_CONFIG).is_file():
-        shutil.copyfile(source / RELEASED_CONFIG, folder / "config.json")
+    """`config.json` for the released code, as it was where it was kept and holds; returns a sentence about it."""
+    made, kept = released_config_of(config), source / RELEASED_CONFIG
+    if kept.is_file() and _still_holds(json.loads(kept.read_text()), made):
+        shutil.copyfile(kept, folder / "config.json")
         return "config.json as it was released"
-    write_text(folder / "config.json", json.dumps(released_config_of(config), indent=2) + "\n")
+    write_text(folder / "config.json", json.dumps(made, indent=2) + "\n")
     return "config.json in the form of the released code"
+
+
+def _still_holds(kept: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a released configuration says what the model is now; training may add tokens, and the second stage."""
+    return all(kept.get(name, now[name]) == now[name] for name in ("vocab_size", "has_router"))
+
+
+def check_released_form(config: WingsConfig) -> None:
+    """
+    Raises:
+        ValueError: for a model that no configuration of the released code describes.
+    """
+    tower: Any = config.vision_config
+    layer = config.vision_feature_layer
+    wanted = {
+        "learner_layers": (bool(config.winged_layers), "at least one layer with learners"),
+        "projector_hidden_act": (config.projector_hidden_act == "gelu", "'gelu'"),
+        "projector_bias": (config.projector_bias, "True"),
+    }
+    if tower is not None:
+        is_siglip = tower.model_type == "siglip_vision_model"
+        wanted["vision_config"] = (is_siglip or tower.model_type == "clip_vision_model", "a SigLIP or CLIP tower")
+        fits = layer in (-1, -2) if is_siglip else isinstance(layer, int)
+        wanted["vision_feature_layer"] = (fits, "-1 or -2" if is_siglip else "one hidden state")
+    for name, (fits, expected) in wanted.items():
+        if not fits:
+            value = tower.model_type if name == "vision_config" else getattr(config, name)
+            raise ValueError(f"{name}={value!r}: the released code has no such model, expected {expected}.")
 
 
 def released_config_of(config: WingsConfig) -> dict[str, Any]:

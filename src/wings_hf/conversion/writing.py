@@ -34,18 +34,21 @@ class Record:
         self.complete = False
 
     @classmethod
-    def begin(cls, folder: Path, settings: dict[str, Any], restart: bool) -> "Record":
+    def begin(cls, folder: Path, source: Path, settings: dict[str, Any], restart: bool) -> "Record":
         """
         The record of a new conversion, or of the one that `folder` holds.
 
         Args:
             folder: the destination.
+            source: the folder that is read, which nothing is written to.
             settings: all that decides what is written; `files` are the names of the files.
             restart: delete what an earlier conversion wrote.
 
         Raises:
             ValueError: for a folder that holds something else, or a conversion with other settings.
         """
+        if folder.exists() and folder.samefile(source):
+            raise ValueError(f"{folder} is the source itself, which is left as it is: expected another folder.")
         record = cls(folder, settings)
         if record.path.is_file() and not restart:
             record._resume()
