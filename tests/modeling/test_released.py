@@ -196,6 +196,38 @@ def test_packed_samples_raise():
         model(**inputs.kwargs(mask=False), position_ids=torch.tensor([[0, 1, 2, 0, 1, 2]]))
 
 
+def test_a_compiled_call_with_positions_is_one_graph():
+    model = released_model()
+    inputs = tiny_inputs(model, "ttttvvvtt").kwargs(mask=False)
+    inputs |= {"position_ids": torch.arange(9)[None], "use_cache": False}
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        assert relative_error(compiled(**inputs).logits, model(**inputs).logits) < TOLERANCE
+
+
+@backends
+@pytest.mark.parametrize("kind", ["4D", "a dict"])
+def test_masks_other_than_padding_raise(kind, backend):
+    """They cannot say which keys a learner sees here; left unread, they would change rows without a word."""
+    model = released_model(backend=backend)
+    inputs = tiny_inputs(model, "ttttvvvttt..")
+    mask = torch.ones(12, 12, dtype=torch.bool).tril()[None, None] & inputs.real[:, None, None]
+    mask = mask if kind == "4D" else {"full_attention": mask}
+    with pytest.raises(ValueError, match=r"attention_mask is a .*expected \(batch, tokens\)"):
+        model(**{**inputs.kwargs(), "attention_mask": mask})
+
+
+def test_static_caches_of_sliding_layers():
+    """`generate` prepares a mask for each kind of layer itself."""
+    text = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
+    model = released_model("qwen2", text=text)
+    inputs = _ids(model, "tttttvvvttttttt")
+    settings = {"max_new_tokens": 4, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+    static = model.generate(**inputs, **settings, cache_implementation="static", disable_compile=True)
+    assert torch.equal(static, model.generate(**inputs, **settings))
+
+
 def test_too_long_an_input_raises():
     model = released_model(router_positions=8)
     with pytest.raises(ValueError, match="router_positions=8"):
