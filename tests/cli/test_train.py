@@ -17,14 +17,7 @@ from wings_hf.training.stages import part_of
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders `text` and `vision`, with what saved models have beside their weights."""
-    folder = tmp_path_factory.mktemp("parts")
-    torch.manual_seed(0)
-    demo_parts.build_language_model(demo_parts.tokenizer(), 32, 2).save_pretrained(folder / "text")
-    demo_parts.build_tokenizer().save_pretrained(folder / "text")
-    demo_parts.build_digit_classifier().save_pretrained(folder / "vision")
-    demo_parts.processor().image_processor.save_pretrained(folder / "vision")
-    return folder
+    return demo_parts.saved_parts(tmp_path_factory.mktemp("parts"))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from wings_hf import WingsForCausalLM, WingsProcessor
 from wings_hf.demo.parts import build_digit_classifier, build_language_model, build_processor, build_tokenizer
@@ -38,3 +39,18 @@ def picture(path: Path, shade: int = 90) -> Path:
 def chat(question: str, answer: str, *images: Path) -> list[dict[str, Any]]:
     content = [{"type": "image", "path": str(image)} for image in images] + [{"type": "text", "text": question}]
     return [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
+
+
+def saved_parts(folder: Path) -> Path:
+    """Folders `text` and `vision` in `folder`, with what saved models have beside their weights."""
+    torch.manual_seed(0)
+    build_language_model(tokenizer(), 32, 2).save_pretrained(folder / "text")
+    tokenizer().save_pretrained(folder / "text")
+    build_digit_classifier().save_pretrained(folder / "vision")
+    processor().image_processor.save_pretrained(folder / "vision")
+    return folder
+
+
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a saved model."""
+    return load_file(folder / "model.safetensors")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, TrainingArguments
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -18,6 +18,8 @@ from wings_hf.data.records import DataError, Record, read_records, summarise
 from wings_hf.modeling.modeling_wings import WingsForCausalLM
 from wings_hf.processing.processing_wings import WingsProcessor
 from wings_hf.training.recipes import Recipe
+from wings_hf.training.retention import RetentionCallback, load_reference, read_texts
+from wings_hf.training.speed import SpeedCallback
 from wings_hf.training.stages import Stage, begin_stage, describe
 from wings_hf.training.trainer import stage_trainer
 
@@ -143,19 +145,46 @@ def _train_stage(
         model, processor = WingsForCausalLM.from_pretrained(start), WingsProcessor.from_pretrained(start)
     begin_stage(model, stage)
     logger.info("%s", describe(model, stage))
+    retention = _retention(recipe, processor.tokenizer, output)
     trainer = stage_trainer(
         model,
         stage,
         training_arguments(recipe, stage, output),
         list(records),
         ConversationCollator(processor, stage.max_length, recipe.on_error),
+        [retention] if retention else [],
     )
+    if retention:
+        retention.trainer = trainer
+    SpeedCallback().attach(trainer)
     checkpoints = _checkpoints(output, stage)
     resumable = resume and checkpoints.exists()
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if resumable else None)
     target = output / stage.name
-    trainer.save_model(str(target))
+    best = trainer.state.best_model_checkpoint if recipe.retention.keep_best else None
+    if best is None:
+        trainer.save_model(str(target))
+    elif trainer.is_world_process_zero():
+        logger.info("Kept: %s, with the lowest loss on the text", Path(best).name)
+        WingsForCausalLM.from_pretrained(best).save_pretrained(target)
     processor.save_pretrained(target)
+
+
+def _retention(recipe: Recipe, tokenizer: Any, output: Path) -> RetentionCallback | None:
+    """What measures how well the text survives, where the recipe asks for it."""
+    plan = recipe.retention
+    if plan.data is None:
+        return None
+    texts = read_texts(plan, tokenizer)
+
+    def language_model() -> Any:
+        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        model: Any = AutoModelForCausalLM.from_pretrained(str(recipe.text_model))
+        return model.to(device or "cpu").eval()
+
+    return RetentionCallback(
+        plan, texts, load_reference(language_model, texts, output / "retention_reference.safetensors")
+    )
 
 
 def training_arguments(recipe: Recipe, stage: Stage, output: Path) -> TrainingArguments:
