@@ -45,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = wings_lora_config(model, ["language_model"], r=options.rank, lora_alpha=2 * options.rank)
     model = train_in_float32(peft.get_peft_model(model, config))  # the frozen part stays in bfloat16
     processor = WingsProcessor.from_pretrained(options.model)
-    # TRL's own collator would let the model learn the questions and the placeholders of images, too, and truncate
-    # conversations in the middle of an image.
+    # TRL's own collator works with assistant_only_loss=True; without, it has questions and placeholders of images
+    # learned, too. This one leaves out the oldest turns of long conversations, whole, where TRL's truncates.
     collator = ConversationCollator(processor, max_length=2048)
 
     def collate(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         num_train_epochs=1,
         max_steps=options.max_steps,
         bf16=accelerated,
+        ddp_find_unused_parameters=False,  # text alone leaves no parameter without a gradient
         logging_steps=10,
         max_length=None,  # the collator's is the one that counts
         report_to="none",
