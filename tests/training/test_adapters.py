@@ -349,6 +349,21 @@ def test_resumed_training_is_that_without_a_break(base: Path, tmp_path: Path) ->
     assert torch.equal(loaded(**inputs).logits, resumed.eval()(**inputs).logits)
 
 
+def test_resumed_by_hand(base: Path, tmp_path: Path) -> None:
+    first = adapted(base)
+    trainer(first, tmp_path / "run").train()
+    first.save_pretrained(tmp_path / "adapter")
+    model = WingsForCausalLM.from_pretrained(base)
+    again = peft.PeftModel.from_pretrained(model, tmp_path / "adapter", is_trainable=True)
+    assert_same_parameters(again, first)
+    before = {name: p.detach().clone() for name, p in again.named_parameters() if p.requires_grad}
+    assert before.keys() == {name for name, p in first.named_parameters() if p.requires_grad}
+    trainer(again, tmp_path / "run").train()
+    now = dict(again.named_parameters())
+    moved = {part_of(name) for name, value in before.items() if not torch.equal(now[name], value)}
+    assert moved == {*WINGS, "language_model"}
+
+
 def gradients(wrapped: Any, images: bool = True) -> dict[str, torch.Tensor]:
     wrapped.train()
     batch = inputs_of(wrapped, images)

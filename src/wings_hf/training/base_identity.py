@@ -83,7 +83,7 @@ def digest(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> str:
 def _digest_one(tensor: torch.Tensor, dtype: torch.dtype) -> bytes:
     tensor = tensor.detach()
     tensor = tensor.to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()
-    return hashlib.sha256(memoryview(tensor.flatten().view(torch.uint8).numpy())).digest()
+    return hashlib.sha256(tensor.flatten().view(torch.uint8).numpy().data).digest()
 
 
 def saved_tensors(module: nn.Module, left_out: Iterable[nn.Module] = ()) -> dict[str, torch.Tensor]:
