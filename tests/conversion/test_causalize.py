@@ -78,3 +78,14 @@ def test_only_released_semantics(converted):
         causalize(str(target))
     with pytest.raises(ValueError, match="no Wings model"):
         causalize(str(converted.parent / "released"))
+
+
+def test_a_short_router_is_compared_on_short_prompts(tmp_path: Path):
+    tensors = {
+        name: tensor[:, :40].contiguous() if name.endswith("reweight_module.linear.weight") else tensor
+        for name, tensor in released_tensors(stage=2).items()
+    }
+    source = write_released(tmp_path / "released", tensors, {**released_config(stage=2), "router_max_len": 40})
+    convert_to_wings(str(source), tmp_path / "wings")
+    moves = compare_logits(tmp_path / "wings", causalize(str(tmp_path / "wings")))
+    assert {row.rows for row in moves} == {"text alone", "text before an image", "text after an image"}

@@ -83,5 +83,7 @@ def run(args: argparse.Namespace) -> int:
 def _refuse_unused(args: argparse.Namespace) -> None:
     given = ("text_config", "vision_config", "tokenizer", "system_prompt_length")
     unused = [f"--{name.replace('_', '-')}" for name in given if getattr(args, name) is not None]
+    unused += ["--keep-unknown"] if args.keep_unknown else []
+    unused += ["--learner-rope-dtype"] if args.learner_rope_dtype != "float32" else []
     if unused:
         raise ValueError(f"{', '.join(unused)}: not used with --to released, where the model says it.")

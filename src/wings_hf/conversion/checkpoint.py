@@ -43,7 +43,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     """
     indexed, single = (folder / INDEX).is_file(), (folder / SINGLE).is_file()
     if indexed and single and SINGLE not in json.loads((folder / INDEX).read_text()).get("weight_map", {}).values():
-        raise ValueError(f"{folder} holds two checkpoints, {SINGLE} and the files of {INDEX}: expected one.")
+        raise ValueError(
+            f"{folder} holds two checkpoints, {SINGLE} and the files of {INDEX}: delete the one that is not meant "
+            "(saving a model over a sharded one leaves the old index)."
+        )
     if indexed:
         return Checkpoint(folder, _read_indexed(folder))
     if single:

@@ -91,7 +91,7 @@ def compare_logits(first: Path, second: Path, prompts: int = 4, seed: int = 0) -
 
 def text_prompt(model: Any, generator: torch.Generator) -> Prompt:
     """Random tokens without an image."""
-    length = model.config.system_prompt_length + TEXT_BEFORE + TEXT_AFTER
+    length = min(model.config.system_prompt_length + TEXT_BEFORE + TEXT_AFTER, model.config.router_positions)
     return Prompt({"input_ids": _tokens(model.config, length, generator)}, {"text alone": slice(None)})
 
 
@@ -99,8 +99,10 @@ def image_prompt(model: Any, generator: torch.Generator) -> Prompt:
     """Random tokens around a random image."""
     config = model.config
     image = config.image_seq_length or UNKNOWN_IMAGE_LENGTH
-    before = config.system_prompt_length + TEXT_BEFORE
-    ids = _tokens(config, before + image + TEXT_AFTER, generator)
+    before, after = config.system_prompt_length + TEXT_BEFORE, TEXT_AFTER
+    if config.has_router and before + image + after > config.router_positions:  # a small model's router is short
+        before = after = max((config.router_positions - image) // 2, 1)
+    ids = _tokens(config, before + image + after, generator)
     ids[0, before : before + image] = config.image_token_id
     if config.vision_config is None:
         shape: tuple[int, ...] = (1, image, config.vision_feature_size)
