@@ -58,7 +58,9 @@ class Recipe:
     workers: int = help_for("processes that prepare batches; 0: the training process itself", 0)
     logging_steps: int = help_for("optimizer steps between lines of the log", 10)
     save_steps: int = help_for("optimizer steps between checkpoints", 500)
-    save_total_limit: int = help_for("checkpoints kept", 1)
+    save_total_limit: int = help_for(
+        "checkpoints kept; with 2 there is one left when the other was not written to its end", 2
+    )
     report_to: str = help_for(
         "auto: TensorBoard where it is installed; none; or tensorboard, wandb, trackio, ...", "auto"
     )

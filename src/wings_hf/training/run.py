@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import set_seed
 
 from wings_hf.data.collator import ConversationCollator
 from wings_hf.data.records import DataError, Record, read_records, summarise
 from wings_hf.modeling.modeling_wings import WingsForCausalLM
 from wings_hf.processing.processing_wings import WingsProcessor
+from wings_hf.training.checkpoints import newest_whole_checkpoint, save_whole
 from wings_hf.training.recipes import Recipe
 from wings_hf.training.retention import RetentionCallback, load_reference, read_texts
 from wings_hf.training.speed import SpeedCallback
@@ -139,6 +140,7 @@ def _train_stage(
     recipe: Recipe, stage: Stage, records: Sequence[Record], output: Path, resume: bool, start: Path | None
 ) -> None:
     """Train one stage from the folder `start` (None: from the backbones) and save it to `output/name`."""
+    set_seed(recipe.seed)  # new learners are the same whatever ran before: a stage may begin in a process of its own
     if start is None:
         model, processor = build_model(recipe)
     else:
@@ -151,23 +153,28 @@ def _train_stage(
         stage,
         training_arguments(recipe, stage, output),
         list(records),
-        ConversationCollator(processor, stage.max_length, recipe.on_error),
+        ConversationCollator(processor, stage.max_length, recipe.on_error, sample_ids=True),
         [retention] if retention else [],
     )
     if retention:
         retention.trainer = trainer
     SpeedCallback().attach(trainer)
     checkpoints = _checkpoints(output, stage)
-    resumable = resume and checkpoints.exists()
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if resumable else None)
+    whole = newest_whole_checkpoint(checkpoints, trainer.args.world_size) if resume else None
+    trainer.train(resume_from_checkpoint=None if whole is None else str(whole))
     target = output / stage.name
     best = trainer.state.best_model_checkpoint if recipe.retention.keep_best else None
-    if best is None:
-        trainer.save_model(str(target))
-    elif trainer.is_world_process_zero():
-        logger.info("Kept: %s, with the lowest loss on the text", Path(best).name)
-        WingsForCausalLM.from_pretrained(best).save_pretrained(target)
-    processor.save_pretrained(target)
+
+    def write(folder: Path) -> None:
+        if best is None:
+            trainer.save_model(str(folder))
+        elif trainer.is_world_process_zero():
+            logger.info("Kept: %s, with the lowest loss on the text", Path(best).name)
+            WingsForCausalLM.from_pretrained(best).save_pretrained(folder)
+        if trainer.is_world_process_zero():
+            processor.save_pretrained(folder)
+
+    save_whole(target, trainer, write)
 
 
 def _retention(recipe: Recipe, tokenizer: Any, output: Path) -> RetentionCallback | None:
@@ -189,7 +196,13 @@ def _retention(recipe: Recipe, tokenizer: Any, output: Path) -> RetentionCallbac
 
 def training_arguments(recipe: Recipe, stage: Stage, output: Path) -> TrainingArguments:
     """What a stage asks of the Trainer."""
-    checkpointing: dict[str, Any] = {CHECKPOINTING: True} if recipe.activation_checkpointing else {}
+    further: dict[str, Any] = {
+        "ddp_find_unused_parameters": False,  # the model leaves none without a gradient
+        "logging_nan_inf_filter": False,  # a bad loss stops the run: it must not be hidden
+        "accelerator_config": {"dispatch_batches": False},  # a batch cut into rows would part images from their text
+        **({CHECKPOINTING: True} if recipe.activation_checkpointing else {}),
+        **recipe.accelerator,
+    }
     reporter = recipe.report_to
     if reporter == "auto":
         reporter = "tensorboard" if importlib.util.find_spec("tensorboard") else "none"
@@ -216,8 +229,7 @@ def training_arguments(recipe: Recipe, stage: Stage, output: Path) -> TrainingAr
         seed=recipe.seed,
         bf16=recipe.precision == "bf16",
         fp16=recipe.precision == "fp16",
-        **checkpointing,
-        **recipe.accelerator,
+        **further,
     )
     arguments.gradient_accumulation_steps = stage.accumulation(arguments.world_size * max(arguments.n_gpu, 1))
     return arguments

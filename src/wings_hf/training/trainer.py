@@ -8,6 +8,7 @@ from typing import Any
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from wings_hf.training.guards import StopOnBadLoss
 from wings_hf.training.stages import Stage, begin_stage, optimizer_for
 
 
@@ -21,7 +22,8 @@ def stage_trainer(
 ) -> Trainer:
     """A `Trainer` for `model` in `stage`: learners are added, parts frozen, learning rates those of the stage.
 
-    `arguments.learning_rate` is not used; its optimizer, weight decay and schedule are.
+    `arguments.learning_rate` is not used; its optimizer, weight decay and schedule are. A loss that is NaN or infinite
+    stops training, see `StopOnBadLoss`.
     """
     begin_stage(model, stage)
     return Trainer(
@@ -29,6 +31,6 @@ def stage_trainer(
         args=arguments,
         train_dataset=data,
         data_collator=collator,
-        callbacks=list(callbacks),
+        callbacks=[StopOnBadLoss(), *callbacks],
         optimizer_cls_and_kwargs=optimizer_for(model, stage, arguments),
     )
