@@ -15,7 +15,7 @@ import torch
 
 HERE = Path(__file__).parent
 # `from oracle import ...`, `from tiny import ...`
-for folder in (HERE, HERE / "modeling", HERE / "processing", HERE / "demo", HERE / "conversion"):
+for folder in (HERE, *(HERE / name for name in ("modeling", "processing", "demo", "conversion", "data"))):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from demo_parts import chat, picture, processor
+from demo_parts import model as demo_model
 from PIL import Image
 
 from wings_hf.data.collator import IGNORED, ConversationCollator
@@ -85,3 +86,54 @@ def test_a_last_turn_that_does_not_fit_is_named(image: Path) -> None:
     row = Record(chat("Read", "7", image, image, image), "data.json, record 9")
     with pytest.raises(DataError, match=r"record 9.*max_length=10"):
         ConversationCollator(PROCESSOR, max_length=10)([row])
+
+
+def test_the_last_turn_alone_may_be_learned(image: Path) -> None:
+    rows = [chat("Read", "7 3", image) + chat("What is 7 plus 3?", "10"), chat("Read", "5", image)]
+    labels = ConversationCollator(PROCESSOR, learn="last")(rows)["labels"]
+    assert [learned(row) for row in labels] == ["10<end>", "5<end>"]
+    with pytest.raises(ValueError, match="'all' or 'last', got 'first'"):
+        ConversationCollator(PROCESSOR, learn="first")  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def test_the_side_of_padding_does_not_matter_to_the_model(image: Path) -> None:
+    rows = [chat("Read", "7", image), chat("What is 7 plus 3 and more?", "10")]
+    model = demo_model().eval()
+    losses = []
+    for side in ("right", "left"):
+        batch = ConversationCollator(PROCESSOR, padding_side=side)(rows)
+        assert batch["attention_mask"][:, 0 if side == "right" else -1].all()
+        losses.append(model(**batch).loss)
+    torch.testing.assert_close(losses[0], losses[1])
+
+
+@pytest.mark.parametrize("packing", [24, "one_row"])
+def test_packed_batches_have_the_loss_of_padded_ones(packing: int | str, tmp_path: Path) -> None:
+    pictures = [picture(tmp_path / f"{i}.png", shade=60 * i) for i in range(4)]
+    rows = [
+        Record(messages, str(index))
+        for index, messages in enumerate(
+            [
+                chat("Read", "7"),
+                chat("Do both show the same digit?", "yes", *pictures[:2]),
+                chat("Read", "1", pictures[2]),
+                chat("Read", "2", pictures[3]) + chat("And?", "3"),
+            ]
+        )
+    ]
+    model = demo_model().eval()
+    padded = ConversationCollator(PROCESSOR)(rows)
+    collator = ConversationCollator(PROCESSOR, packing=packing, sample_ids=True)
+    packed = collator([rows[:2], rows[2], rows[3]])  # a row, or samples by themselves
+    assert packed.pop("sample_ids") == collator.last_sources == ["0", "1", "2", "3"]
+    assert packed["input_ids"].shape[0] == (1 if packing == "one_row" else 3)
+    assert (packed["labels"] != IGNORED).sum() == (padded["labels"] != IGNORED).sum()
+    torch.testing.assert_close(model(**packed).loss, model(**padded).loss)
+
+
+def test_packing_needs_to_know_how_long_a_row_is(image: Path) -> None:
+    with pytest.raises(ValueError, match="packing=True needs max_length"):
+        ConversationCollator(PROCESSOR, packing=True)
+    with pytest.raises(DataError, match="max_length=10"):
+        ConversationCollator(PROCESSOR, packing=10)([chat("Read", "7", image, image, image)])

@@ -1,6 +1,6 @@
 # Copyright 2026 The wings_hf authors. All rights reserved.
 # SPDX-License-Identifier: Apache-2.0
-"""Samples packed into rows: the loss and every gradient are those of the samples by themselves, and none sees another."""
+"""Samples packed into rows: loss and gradients are those of the samples by themselves, and none sees another."""
 
 import itertools
 

@@ -270,15 +270,13 @@ class PackedConversations(Dataset):
             chosen = order[start : start + window]
             self.rows += [chosen[row] for row in first_fit_decreasing(lengths[chosen].tolist(), max_length)]
         self.tokens = int(lengths[order].sum())
+        self._shuffled: tuple[int, np.ndarray] = (-2, order)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> list[Record]:
-        number = index
-        if self.data.shuffle:
-            number = int(generator(self.data.seed, 5, self.data.epoch).permutation(len(self.rows))[index])
-        entries = self.data.entries[self.rows[number]].tolist()
+        entries = self.data.entries[self.rows[self._order()[index]]].tolist()
         return [make_record(self.data.readers[reader], position) for _, reader, position in entries]
 
     def __iter__(self) -> Iterator[list[Record]]:
@@ -288,6 +286,13 @@ class PackedConversations(Dataset):
     def filled(self) -> float:
         """The part of the rows' room that holds tokens."""
         return self.tokens / (self.max_length * len(self.rows))
+
+    def _order(self) -> np.ndarray:
+        epoch = self.data.epoch if self.data.shuffle else -1
+        if self._shuffled[0] != epoch:
+            rng = generator(self.data.seed, 5, epoch) if self.data.shuffle else None
+            self._shuffled = epoch, rng.permutation(len(self.rows)) if rng else np.arange(len(self.rows))
+        return self._shuffled[1]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the pass, and with it the order of rows."""

@@ -6,10 +6,13 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from typing import Any, NamedTuple
 
 from wings_hf.data.errors import DataError, Problem
@@ -19,6 +22,7 @@ from wings_hf.data.records import Record, text_of, to_messages
 from wings_hf.processing.wings_image_sources import DEFAULT_MAX_IMAGE_PIXELS
 
 CHUNK = 64  # records that a process examines at a time
+SECONDS_TO_END = 5
 STEPS_AHEAD = 4  # chunks in the queue for each process
 
 
@@ -162,6 +166,9 @@ def _in_processes(
     waiting: dict[Future, Task] = {}
     queue = list(reversed(tasks))
     try:
+        with _interrupts_later():  # else a process that is just being made would be left behind
+            waiting[pool.submit(_run_task, queue[-1])] = queue[-1]
+            queue.pop()
         while queue or waiting:
             while queue and len(waiting) < workers * STEPS_AHEAD:
                 waiting[pool.submit(_run_task, queue[-1])] = queue[-1]
@@ -196,7 +203,25 @@ def _context() -> Any:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, "wings_hf.data.lengths"])
+    with _interrupts_later(signal.SIG_IGN):  # which the process that is ready inherits: Ctrl-C is for this one
+        forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def _interrupts_later(handler: Any = None) -> Iterator[None]:
+    """No Ctrl-C in here: it comes after it; or never, where `handler` is to ignore it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, handler or (lambda number, frame: came.append(number)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _pieces(task: Task) -> list[Task]:
@@ -220,8 +245,11 @@ def _death(reader: Reader, index: int) -> Problem:
 
 
 def _end_processes(pool: ProcessPoolExecutor) -> None:
-    for process in list((getattr(pool, "_processes", None) or {}).values()):
+    processes = list((getattr(pool, "_processes", None) or {}).values())
+    for process in processes:
         process.terminate()
+    for process in processes:
+        process.join(SECONDS_TO_END)
 
 
 _shared: dict[str, Any] = {}  # in a process of the pool: what it works on
