@@ -18,7 +18,7 @@ from transformers import Trainer, TrainingArguments
 
 from wings_hf import WingsForCausalLM
 from wings_hf.training.adapters import WINGS, qlora_quantization, train_in_float32, wings_lora_config
-from wings_hf.training.stages import Stage, parameter_groups, part_of
+from wings_hf.training.stages import PARTS, Stage, begin_stage, parameter_groups, part_of
 
 peft = pytest.importorskip("peft")
 
@@ -389,14 +389,23 @@ def test_gradient_checkpointing(base: Path, parts: tuple[str, ...], reentrant: b
         torch.testing.assert_close(found[name], expected, rtol=1e-4, atol=1e-5, msg=name)
 
 
-@pytest.mark.parametrize("parts", [("language_model",), ("language_model", "vision_tower", "projector")])
+@pytest.mark.parametrize("parts", [("language_model",), EVERYTHING])
 def test_text_alone_leaves_no_parameter_without_a_gradient(base: Path, parts: tuple[str, ...]) -> None:
     gradients(adapted(base, *parts), images=False)
 
 
-@pytest.mark.xfail(strict=True, reason="zero_of_idle_parameters finds learners by class, not adapters around them")
-def test_text_alone_and_adapters_of_learners(base: Path) -> None:
-    gradients(adapted(base, "visual_learner"), images=False)
+def test_what_would_lose_learners_or_train_the_base_is_refused(base: Path) -> None:
+    wrapped = adapted(base)
+    with pytest.raises(ValueError, match="unfreeze what lies under the adapters"):
+        begin_stage(wrapped, Stage("tune", {"projector": 1e-4}))
+    model_of(learners=("visual",)).save_pretrained(base)
+    with pytest.raises(ValueError, match="which would not save new learners"):
+        adapted(base).get_base_model().add_learners("textual")
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "jetmoe"])
+def test_parts_where_attention_is_called_otherwise(family: str) -> None:
+    assert {part_of(name) for name, _ in model_of(family).named_parameters()} == {*PARTS}
 
 
 @pytest.mark.parametrize("fields", [{}, {"use_dora": True}], ids=["lora", "dora"])

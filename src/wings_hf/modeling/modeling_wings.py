@@ -405,6 +405,8 @@ class WingsForCausalLM(WingsPreTrainedModel, WingsGenerationMixin, GenerationMix
         present = [name for name in names if name in self.config.learners]
         if present or not names:
             raise ValueError(f"add_learners{names!r}: the model has {self.config.learners!r}, expected others.")
+        if hasattr(self, "peft_config"):
+            raise ValueError("add_learners: the model has adapters of peft, which would not save new learners.")
         if not self.config.learners:
             raise ValueError("add_learners: a model built with learners=() has no wings to add to; build it with some.")
         self.config.learners = (*self.config.learners, *names)

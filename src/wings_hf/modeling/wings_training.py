@@ -10,8 +10,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from wings_hf.modeling.wings_backbone import add_layer_learners, find_winged, make_router
 from wings_hf.modeling.wings_learners import LowRankLearner
-from wings_hf.modeling.wings_router import ModalityRouter, PositionRouter
-from wings_hf.modeling.wings_vision import WingsMultiModalProjector
+
+WINGS_OF_A_LAYER = ("visual_learner", "textual_learner", "router")
 
 
 def join_learners(language_model: nn.Module, config: PreTrainedConfig, initialise: Callable[[nn.Module], None]) -> None:
@@ -42,7 +42,7 @@ def zero_of_idle_parameters(model: PreTrainedModel, vision_tower: nn.Module | No
     They get a gradient of zero instead of none, as data parallel training needs it where other processes have
     images, and as a stage that trains nothing else needs it to have a loss to differentiate.
     """
-    kinds = (LowRankLearner, PositionRouter, ModalityRouter, WingsMultiModalProjector)
-    modules = [module for module in model.modules() if isinstance(module, kinds) or module is vision_tower]
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
+    modules = [getattr(attention, name, None) for attention in find_winged(model) for name in WINGS_OF_A_LAYER]
+    modules += [model.multi_modal_projector, vision_tower]  # by name, not by class: peft may have wrapped them
+    parameters = [p for module in modules if module is not None for p in module.parameters() if p.requires_grad]
     return sum((p.flatten()[:1].sum() * 0.0).to(model.dtype) for p in parameters)

@@ -77,6 +77,8 @@ class Stage:
 
 def begin_stage(model: Any, stage: Stage) -> None:
     """Add the learners that `stage` has and `model` lacks, and freeze every part that it does not train."""
+    if hasattr(model, "peft_config"):
+        raise ValueError("begin_stage would unfreeze what lies under the adapters of peft: use optimizer_for alone.")
     missing = [name for name in stage.learners if name not in model.config.learners]
     if missing:
         model.add_learners(*missing)
@@ -88,7 +90,8 @@ def part_of(parameter_name: str) -> str:
     """The part of the model, one of `PARTS`, that a parameter of `WingsForCausalLM` belongs to."""
     names = parameter_name.split(".")
     for part in ("visual_learner", "textual_learner", "router"):
-        if part in names and names[names.index(part) - 1].startswith("self_att"):  # others may have routers too
+        # a mixture's own router has another parent
+        if part in names and names[names.index(part) - 1].startswith(("self_att", "attention")):
             return part
     if "vision_tower" in names:
         return "vision_tower"
