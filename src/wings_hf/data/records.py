@@ -61,7 +61,7 @@ def text_of(message: Message) -> str:
 
 
 def read_records(
-    paths: Sequence[str | Path], image_folder: str | Path | None = None, on_error: OnError = "raise"
+    paths: Sequence[str | Path | Mapping[str, Any]], image_folder: str | Path | None = None, on_error: OnError = "raise"
 ) -> tuple[list[Record], list[str]]:
     """All records of `paths` at once, in order, and a line on each record that was left out.
 
@@ -69,7 +69,7 @@ def read_records(
     headers; pixels are read when a batch is made). For data larger than memory, mixtures and streams see `open_data`.
 
     Args:
-        paths: files, folders or patterns of them, as for `open_data`.
+        paths: files, folders, patterns, or sources as dicts, as for `open_data`; no streams.
         image_folder: what relative image paths are relative to; by default the folder of the file they stand in.
         on_error: `"raise"` raises if any record cannot be used, `"skip"` leaves such records out.
 
