@@ -12,6 +12,7 @@ from PIL import Image
 from transformers import AutoModelForCausalLM, AutoProcessor
 
 from wings_hf.cli import main as cli
+from wings_hf.training.recipes import available, load_recipe
 from wings_hf.training.stages import part_of
 
 
@@ -119,6 +120,21 @@ def test_what_is_missing_is_said(parts: Path, data: Path, tmp_path: Path, capsys
     argv[argv.index("--data") + 1] = str(data / "data.json")
     assert cli.main(argv) == 1
     assert "--image-processor" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", sorted(set(available()) - {"wings", "exact", "plain"}))
+def test_every_recipe_from_end_to_end(recipe: str, parts: Path, data: Path, tmp_path: Path) -> None:
+    """With tiny parts and few samples in a step, all else as the recipe says."""
+    argv = command(parts, data / "data.json", tmp_path, "--debug", "--workers", "0", "--batch-size", "4", recipe=recipe)
+    assert cli.main(argv) == 0
+    stages = load_recipe(recipe).stages
+    tune = AutoModelForCausalLM.from_pretrained(tmp_path / stages[-1].name)
+    assert tune.config.learners == tuple(stages[-1].learners)
+    wanted = {name: value for name, value in load_recipe(recipe).model.items() if name != "learner_rank"}
+    assert {name: getattr(tune.config, name) for name in wanted} == wanted
+    base = AutoModelForCausalLM.from_pretrained(parts / "text").state_dict()
+    assert not _same_language_model(tune, base)
 
 
 def test_a_dry_run_prints_what_would_be_trained(parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
