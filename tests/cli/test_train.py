@@ -111,7 +111,9 @@ def test_what_is_missing_is_said(parts: Path, data: Path, tmp_path: Path, capsys
     )
     argv = command(parts, tmp_path / "texts.jsonl", tmp_path / "out")
     assert cli.main(argv) == 1
-    assert "learns from records with images, and none of 1 has one" in " ".join(capsys.readouterr().err.split())
+    assert "learns from records with images: none of 1 records has an image" in " ".join(
+        capsys.readouterr().err.split()
+    )
     bare = [part for part in argv if part not in (str(parts / "vision"), "--vision-model")]
     for argument, message in ((bare, "vision_model is missing"), ([*argv, "--set", "stage2.x=1"], "stage2.x: unknown")):
         assert cli.main(argument) == 1
@@ -120,6 +122,32 @@ def test_what_is_missing_is_said(parts: Path, data: Path, tmp_path: Path, capsys
     argv[argv.index("--data") + 1] = str(data / "data.json")
     assert cli.main(argv) == 1
     assert "--image-processor" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["stages.packing=true", "stages.max_length=60"],
+        ["stages.group_by_length=true", "stages.learn=last"],
+        ["stages.text_share=0.25"],
+        ["data=[{path: DATA, streaming: true}]"],
+        ["data=[{path: DATA, weight: 2}, {path: DATA, weight: 1, limit: 2}]", "workers=1"],
+    ],
+    ids=str,
+)
+def test_data_as_the_recipe_mixes_them(changes: list[str], parts: Path, data: Path, tmp_path: Path) -> None:
+    changes = [change.replace("DATA", str(data / "data.json")) for change in changes]
+    argv = command(parts, data / "data.json", tmp_path, "--debug", "--set", *changes)
+    assert cli.main(argv) == 0
+    assert (tmp_path / "tune" / "config.json").exists()
+
+
+def test_a_stream_needs_a_number_of_steps(
+    parts: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    stream = f"data=[{{path: {data / 'data.json'}, streaming: true}}]"
+    assert cli.main(command(parts, data / "data.json", tmp_path, "--set", stream, "stages.max_steps=-1")) == 1
+    assert "length is not known: expected max_steps" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@
 
 import importlib.util
 import logging
-from collections.abc import Sequence
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,10 @@ from transformers.models.auto.image_processing_auto import AutoImageProcessor
 from transformers.trainer_utils import set_seed
 
 from wings_hf.data.collator import ConversationCollator
-from wings_hf.data.records import DataError, Record, read_records, summarise
+from wings_hf.data.conversations import Conversations, open_data
+from wings_hf.data.errors import DataError, summarise
+from wings_hf.data.lengths import TokenCounter
+from wings_hf.data.stream import ConversationStream
 from wings_hf.modeling.modeling_wings import WingsForCausalLM
 from wings_hf.processing.processing_wings import WingsProcessor
 from wings_hf.training.checkpoints import newest_whole_checkpoint, save_whole
@@ -25,6 +28,8 @@ from wings_hf.training.stages import Stage, begin_stage, describe
 from wings_hf.training.trainer import stage_trainer
 
 logger = logging.getLogger(__name__)
+
+Data = Conversations | ConversationStream
 
 # The argument's name: newer versions of transformers call it activation_checkpointing.
 CHECKPOINTING = next(
@@ -45,23 +50,21 @@ def train(recipe: Recipe, output: Path, resume: bool = False) -> Path:
     """
     _check(recipe, output, resume)
     folder: Path | None = None
-    read: dict[tuple, list[Record]] = {}
+    opened: dict[str, Data] = {}
     for number, stage in enumerate(recipe.stages, 1):
         target = output / stage.name
         if not _finished(target):
-            sources = tuple(stage.data or recipe.data)
-            if sources not in read:
-                read[sources] = _read(sources, recipe)
-            records = records_to_learn_from(read[sources], stage, recipe)
-            logger.info("Stage %d of %d, %s: %d records", number, len(recipe.stages), stage.name, len(records))
-            _train_stage(recipe, stage, records, output, resume, Path(stage.start) if stage.start else folder)
+            data = data_to_learn_from(_open(recipe, stage, opened), stage, recipe)
+            size = f"{len(data)} records" if isinstance(data, Conversations) else "a stream of records"
+            logger.info("Stage %d of %d, %s: %s", number, len(recipe.stages), stage.name, size)
+            _train_stage(recipe, stage, data, output, resume, Path(stage.start) if stage.start else folder)
         folder = target
     assert folder is not None
     return folder
 
 
-def records_to_learn_from(records: Sequence[Record], stage: Stage, recipe: Recipe) -> list[Record]:
-    """The records that something in `stage` can learn from.
+def data_to_learn_from(data: Data, stage: Stage, recipe: Recipe) -> Data:
+    """The records that something in `stage` can learn from; of a stream all.
 
     Text alone reaches neither the projector nor the visual learners, and no learner that acts in visual context only.
 
@@ -71,11 +74,14 @@ def records_to_learn_from(records: Sequence[Record], stage: Stage, recipe: Recip
     learns_text = "language_model" in stage.learning_rates or (
         "textual_learner" in stage.learning_rates and recipe.model.get("learner_scope") != "visual_context"
     )
-    chosen = [record for record in records if learns_text or record.images]
-    if not chosen:
-        raise DataError(f"Stage {stage.name!r} learns from records with images, and none of {len(records)} has one.")
-    if len(chosen) < len(records):
-        logger.warning("stage %s: %d text-only records left out", stage.name, len(records) - len(chosen))
+    if learns_text or not isinstance(data, Conversations):
+        return data
+    try:
+        chosen = data.with_images()
+    except DataError as error:
+        raise DataError(f"Stage {stage.name!r} learns from records with images: {error}.") from error
+    if len(chosen) < len(data):
+        logger.warning("stage %s: %d text-only records left out", stage.name, len(data) - len(chosen))
     return chosen
 
 
@@ -106,11 +112,41 @@ def _load_image_processor(recipe: Recipe) -> Any:
         ) from error
 
 
-def _read(sources: Sequence[Any], recipe: Recipe) -> list[Record]:
-    records, problems = read_records(sources, recipe.image_folder, recipe.on_error)
-    if problems:
-        logger.warning("%d records left out:%s", len(problems), summarise(problems))
-    return records
+def _open(recipe: Recipe, stage: Stage, opened: dict[str, Data]) -> Data:
+    """The stage's data; those that an earlier stage opened are not examined again."""
+    sources = list(stage.data or recipe.data)
+    key = repr((sources, stage.text_share))
+    if key not in opened:
+        opened[key] = open_data(
+            sources,
+            recipe.seed,
+            recipe.on_error,
+            recipe.image_folder,
+            text_share=stage.text_share,
+            workers=recipe.workers,
+        )
+        problems = opened[key].problems
+        if problems:
+            logger.warning("%d records left out:%s", len(problems), summarise(problems))
+    data = opened[key]
+    if not isinstance(data, Conversations) and stage.max_steps < 1:
+        raise ValueError(f"stage {stage.name!r} reads a stream, whose length is not known: expected max_steps.")
+    return data
+
+
+def _in_rows(data: Data, stage: Stage, processor: WingsProcessor, workers: int, batch: int) -> Any:
+    """The data as the stage's batches take them: packed into rows, or grouped by length and modality."""
+    if stage.packing:
+        assert stage.max_length is not None
+        count = TokenCounter(processor, stage.max_length)
+        if isinstance(data, Conversations):
+            return data.measured(count, workers).packed(stage.max_length)
+        return data.packed(count, stage.max_length)
+    if stage.group_by_length:
+        if not isinstance(data, Conversations):
+            raise ValueError(f"stage {stage.name!r}: group_by_length=True needs data with an index, not a stream.")
+        return data.grouped(batch)
+    return data
 
 
 # -- stages -----------------------------------------------------------------------------------------------
@@ -136,9 +172,7 @@ def _check(recipe: Recipe, output: Path, resume: bool) -> None:
         raise ValueError(f"{output} holds a training run: continue it with --resume, or choose another --output.")
 
 
-def _train_stage(
-    recipe: Recipe, stage: Stage, records: Sequence[Record], output: Path, resume: bool, start: Path | None
-) -> None:
+def _train_stage(recipe: Recipe, stage: Stage, data: Data, output: Path, resume: bool, start: Path | None) -> None:
     """Train one stage from the folder `start` (None: from the backbones) and save it to `output/name`."""
     set_seed(recipe.seed)  # new learners are the same whatever ran before: a stage may begin in a process of its own
     if start is None:
@@ -148,12 +182,15 @@ def _train_stage(
     begin_stage(model, stage)
     logger.info("%s", describe(model, stage))
     retention = _retention(recipe, processor.tokenizer, output)
+    arguments = training_arguments(recipe, stage, output)
     trainer = stage_trainer(
         model,
         stage,
-        training_arguments(recipe, stage, output),
-        list(records),
-        ConversationCollator(processor, stage.max_length, recipe.on_error, sample_ids=True),
+        arguments,
+        _in_rows(data, stage, processor, recipe.workers, arguments.train_batch_size * arguments.world_size),
+        ConversationCollator(
+            processor, stage.max_length, recipe.on_error, stage.learn, packing=stage.packing, sample_ids=True
+        ),
         [retention] if retention else [],
     )
     if retention:
@@ -197,6 +234,8 @@ def _retention(recipe: Recipe, tokenizer: Any, output: Path) -> RetentionCallbac
 def training_arguments(recipe: Recipe, stage: Stage, output: Path) -> TrainingArguments:
     """What a stage asks of the Trainer."""
     further: dict[str, Any] = {
+        "use_cpu": not torch.accelerator.is_available(),  # said, or processes on CPUs would not find each other
+        "train_sampling_strategy": "sequential",  # the data have an order of their own, from the seed
         "ddp_find_unused_parameters": False,  # the model leaves none without a gradient
         "logging_nan_inf_filter": False,  # a bad loss stops the run: it must not be hidden
         "accelerator_config": {"dispatch_batches": False},  # a batch cut into rows would part images from their text
@@ -231,5 +270,8 @@ def training_arguments(recipe: Recipe, stage: Stage, output: Path) -> TrainingAr
         fp16=recipe.precision == "fp16",
         **further,
     )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if arguments.world_size != started:
+        raise ValueError(f"{started} processes were started, but each would train by itself: they do not communicate.")
     arguments.gradient_accumulation_steps = stage.accumulation(arguments.world_size * max(arguments.n_gpu, 1))
     return arguments

@@ -39,6 +39,8 @@ class Stage:
         None,
     )
     learn: Literal["all", "last"] = help_for("assistant turns that are learned", "all")
+    text_share: float | None = help_for("share of samples without images in the mix (default: as they come)", None)
+    group_by_length: bool = help_for("put samples of like length into a batch, with images or without", False)
     packing: bool = help_for("put several samples into rows of max_length tokens, kept apart", False)
     optimizer: str = help_for("`optim` of transformers' TrainingArguments", "adamw_torch")
     weight_decay: float = help_for("on matrices; norms and biases have none", 0.0)
