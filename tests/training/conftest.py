@@ -35,7 +35,7 @@ Command = Callable[..., list[str]]
 
 @pytest.fixture(scope="session")
 def tiny_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a language model, a vision model, a recipe, and 16 records: no, one or two images, long and short."""
+    """A folder with two models, a recipe, and 16 records: without, with one or two images, long and short."""
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
     demo_parts.build_language_model(demo_parts.tokenizer(), 32, 2).save_pretrained(folder / "text")
@@ -82,7 +82,7 @@ def train_here(train_command: Command) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def train_elsewhere(train_command: Command) -> Callable[..., subprocess.Popen]:
-    """`train_elsewhere(output, *changes, processes=1, ...)` starts `wings-hf train`, by torchrun where several are asked."""
+    """`train_elsewhere(output, *changes, processes=1, ...)` starts `wings-hf train`, several by torchrun."""
 
     def start(output: Path, *changes: str, processes: int = 1, **options: object) -> subprocess.Popen:
         launcher = ["-m"]
