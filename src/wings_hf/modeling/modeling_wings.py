@@ -209,8 +209,8 @@ class WingsModel(WingsPreTrainedModel):
         inputs_embeds, is_image = merge_images(
             self.config, self.get_input_embeddings(), input_ids, inputs_embeds, mm_token_type_ids, features
         )
-        if images is None and self.training and torch.is_grad_enabled():
-            inputs_embeds = inputs_embeds + zero_of_idle_parameters(self, self.vision_tower)
+        if self.training and torch.is_grad_enabled():
+            inputs_embeds = inputs_embeds + zero_of_idle_parameters(self, self.vision_tower, images is not None)
         if self.config.learners:
             marked = images is None and input_ids is None and mm_token_type_ids is not None
             keeps_activations = not (self.training and checkpoints_activations(self.language_model))

@@ -35,14 +35,19 @@ def join_learners(language_model: nn.Module, config: PreTrainedConfig, initialis
             module.train(attention.training)
 
 
-def zero_of_idle_parameters(model: PreTrainedModel, vision_tower: nn.Module | None) -> torch.Tensor | float:
+def zero_of_idle_parameters(
+    model: PreTrainedModel, vision_tower: nn.Module | None, has_images: bool
+) -> torch.Tensor | float:
     """
-    Zero, as a function of the parameters that a call without images leaves aside.
+    Zero, as a function of the parameters that a call may leave aside: without images all that look at images, and
+    in any case the vision tower's, of whose last layers and head the features may need none.
 
     They get a gradient of zero instead of none, as data parallel training needs it where other processes have
     images, and as a stage that trains nothing else needs it to have a loss to differentiate.
     """
-    modules = [getattr(attention, name, None) for attention in find_winged(model) for name in WINGS_OF_A_LAYER]
-    modules += [model.multi_modal_projector, vision_tower]  # by name, not by class: peft may have wrapped them
+    modules = [vision_tower]
+    if not has_images:  # by name, not by class: peft may have wrapped them
+        modules += [getattr(attention, name, None) for attention in find_winged(model) for name in WINGS_OF_A_LAYER]
+        modules += [model.multi_modal_projector]
     parameters = [p for module in modules if module is not None for p in module.parameters() if p.requires_grad]
     return sum((p.flatten()[:1].sum() * 0.0).to(model.dtype) for p in parameters)
