@@ -88,7 +88,7 @@ def train_elsewhere(train_command: Command) -> Callable[..., subprocess.Popen]:
         launcher = ["-m"]
         if processes > 1:
             launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m"]
-        environment = {**os.environ, "PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+        environment = {**os.environ, "PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1"}
         argv = [sys.executable, *launcher, "wings_hf.cli.main", *train_command(output, *changes, **options)]
         return subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

@@ -48,6 +48,8 @@ def newest_whole_checkpoint(folder: Path, processes: int = 1) -> Path | None:
             with_states.append(path)
             break
     chosen = next(iter(with_states or whole), None)
+    if chosen is not None:
+        logger.info("Going on from %s", chosen)
     if chosen is not None and not with_states:
         logger.warning("%s is of another number of processes: the order of samples will differ.", chosen)
     return chosen
