@@ -3,6 +3,7 @@
 """What training asks of the model: learners that join later, and gradients for parts that a call leaves aside."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -45,7 +46,7 @@ def zero_of_idle_parameters(
     They get a gradient of zero instead of none, as data parallel training needs it where other processes have
     images, and as a stage that trains nothing else needs it to have a loss to differentiate.
     """
-    modules = [vision_tower]
+    modules: list[Any] = [vision_tower]
     if not has_images:  # by name, not by class: peft may have wrapped them
         modules += [getattr(attention, name, None) for attention in find_winged(model) for name in WINGS_OF_A_LAYER]
         modules += [model.multi_modal_projector]
