@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 
 from wings_hf.data.errors import DataError, OnError, summarise
 from wings_hf.data.packing import IGNORED, pack
@@ -33,6 +34,8 @@ class ConversationCollator:
             one row, as FlashAttention needs it.
         sample_ids: add `sample_ids`, the list of the records' sources, to a batch; the model does not take it, so
             whoever asks for it takes it out again.
+        image_in_every_batch: give a batch of text alone one more row, with a blank image and no labels. Where parameters
+            are in shards (FSDP, ZeRO-3), devices wait for each other in every module, so that all must use the same.
 
     Attributes:
         last_sources: where the records of the latest batch came from (in this process).
@@ -47,6 +50,7 @@ class ConversationCollator:
         padding_side: Literal["left", "right"] | None = None,
         packing: bool | int | Literal["one_row"] = False,
         sample_ids: bool = False,
+        image_in_every_batch: bool = False,
     ) -> None:
         if learn not in ("all", "last"):
             raise ValueError(f"learn must be 'all' or 'last', got {learn!r}.")
@@ -59,6 +63,7 @@ class ConversationCollator:
         self.max_length, self.on_error, self.learn = max_length, on_error, learn
         self.padding_side = padding_side or "right"
         self.room, self.sample_ids = room, sample_ids
+        self.image_in_every_batch = image_in_every_batch
         self.last_sources: list[str] = []
 
     def __call__(self, records: Sequence[Any]) -> dict[str, Any]:
@@ -69,6 +74,9 @@ class ConversationCollator:
         except (ValueError, OSError):
             records = self._usable(records)
             inputs = self._encode(records)
+        if self.image_in_every_batch and inputs.get("pixel_values") is None:
+            inputs = self._encode([*records, blank_image()])
+            inputs["labels"][-1] = IGNORED
         self.last_sources = [getattr(record, "source", "a conversation") for record in records]
         batch: dict[str, Any] = inputs
         if self.room is not None:
@@ -112,6 +120,12 @@ class ConversationCollator:
             is_answer &= _last_run(is_answer | (inputs["mm_token_type_ids"] == 1), is_answer)
         inputs["labels"] = inputs["input_ids"].masked_fill(~is_answer, IGNORED)
         return inputs
+
+
+def blank_image() -> list[dict[str, Any]]:
+    """A conversation about nothing, for its image."""
+    image = {"type": "image", "image": Image.new("RGB", (32, 32))}
+    return [{"role": "user", "content": [image]}, {"role": "assistant", "content": "."}]
 
 
 def _is_row(record: Any) -> bool:

@@ -183,19 +183,21 @@ def _train_stage(recipe: Recipe, stage: Stage, data: Data, output: Path, resume:
     logger.info("%s", describe(model, stage))
     retention = _retention(recipe, processor.tokenizer, output)
     arguments = training_arguments(recipe, stage, output)
+    collator = ConversationCollator(
+        processor, stage.max_length, recipe.on_error, stage.learn, packing=stage.packing, sample_ids=True
+    )
     trainer = stage_trainer(
         model,
         stage,
         arguments,
         _in_rows(data, stage, processor, recipe.workers, arguments.train_batch_size * arguments.world_size),
-        ConversationCollator(
-            processor, stage.max_length, recipe.on_error, stage.learn, packing=stage.packing, sample_ids=True
-        ),
+        collator,
         [retention] if retention else [],
     )
     if retention:
         retention.trainer = trainer
     SpeedCallback().attach(trainer)
+    collator.image_in_every_batch = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     checkpoints = _checkpoints(output, stage)
     whole = newest_whole_checkpoint(checkpoints, trainer.args.world_size) if resume else None
     trainer.train(resume_from_checkpoint=None if whole is None else str(whole))
