@@ -34,7 +34,7 @@ class ConversationCollator:
             one row, as FlashAttention needs it.
         sample_ids: add `sample_ids`, the list of the records' sources, to a batch; the model does not take it, so
             whoever asks for it takes it out again.
-        image_in_every_batch: give a batch of text alone one more row, with a blank image and no labels. Where parameters
+        image_in_every_batch: give a batch of text alone one more row, a blank image without labels. Where parameters
             are in shards (FSDP, ZeRO-3), devices wait for each other in every module, so that all must use the same.
 
     Attributes:
