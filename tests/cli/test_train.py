@@ -9,7 +9,7 @@ import demo_parts
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModelForCausalLM, AutoProcessor
+from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer
 
 from wings_hf.cli import main as cli
 from wings_hf.training.recipes import available, load_recipe
@@ -103,6 +103,25 @@ def test_flawed_records_stop_the_run_or_are_skipped(
     assert "1 of 9 records cannot be used" in message and "flawed.json, record 8" in message
     assert "gone.png does not exist" in message and not list(tmp_path.iterdir())
     assert cli.main([*argv, "--on-error", "skip", "--debug"]) == 0
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_small_steps_move_a_model_that_is_published_in_bfloat16(
+    precision: str, parts: Path, data: Path, tmp_path: Path
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(parts / "text", dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path / "text")
+    AutoTokenizer.from_pretrained(parts / "text").save_pretrained(tmp_path / "text")
+    rate = "stage2.learning_rates={language_model: 2e-6}"
+    argv = command(parts, data / "data.json", tmp_path / "out", "--debug", "--precision", precision, "--set", rate)
+    argv[argv.index("--text-model") + 1] = str(tmp_path / "text")
+    assert cli.main(argv) == 0
+    align, tune = (demo_parts.state(tmp_path / "out" / name) for name in ("align", "tune"))
+    moved = [(align[name] != tune[name]).float().mean() for name in align if part_of(name) == "language_model"]
+    assert min(moved) > 0.5, "steps of 2e-6 are rounded away in bfloat16"
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "text").state_dict()
+    frozen = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "align", dtype=torch.bfloat16)
+    assert _same_language_model(frozen, base)
 
 
 def test_what_is_missing_is_said(parts: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

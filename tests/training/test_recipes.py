@@ -91,11 +91,43 @@ def test_fields_may_be_set_from_outside(tmp_path: Path) -> None:
         ("seed=true", "seed=True: expected a whole number"),
         ("retention.every.x=1", "retention.every has no fields"),
         ("stage1", "expected path=value"),
+        ("stage2=null", "stage2=None: expected fields with values"),
+        ("model.learner_rnk=4", "model.learner_rnk: unknown; did you mean 'learner_rank'"),
+        ("model.learners=[textual]", "model.learners has no effect: it is set by the stages' learners"),
+        ("accelerator.gradient_accumulation_steps=4", "expected a stage's batch_size instead"),
+        ("accelerator.learning_rate=1", "expected a stage's learning_rate instead"),
+        ("accelerator.deepsped=a", "accelerator.deepsped: unknown; did you mean 'deepspeed'"),
+        ("stage2.name=align", "stage2.name='align' is an earlier stage's"),
+        ("stage2.name=../x", "stage2.name='../x': expected the name of a folder"),
+        ("stage2.learners=[textual]", "stage2.learners leaves out visual, which stage1 has"),
+        ("stage2.learners=[visual, textul]", "learners='textul': unknown; did you mean 'textual'"),
+        ("stage2.optimizer=adamw_torc", "optimizer='adamw_torc': unknown; did you mean 'adamw_torch'"),
+        ("stage2.schedule=cosin", "schedule='cosin': unknown; did you mean 'cosine'"),
+        ("stage2.learning_rate=-1", r"learning rate -1.0 of projector: expected more than 0"),
+        ("stage2.learning_rates.language_model=.nan", "learning rate nan of language_model: expected more than 0"),
+        ("stage2.train=null", "stage2.learning_rate is for parts without a rate of their own"),
+        ("stage2.batch_size=-8", "batch_size=-8: expected at least 1"),
+        ("stage2.max_length=0", "max_length=0: expected at least 1"),
+        ("stage2.max_steps=0", "max_steps=0: expected at least 1, or -1"),
+        ("stage2.epochs=0", "epochs=0.0: expected more than 0"),
+        ("stage2.text_share=2", "text_share=2.0: expected a share between 0 and 1"),
+        ("stage2.max_grad_norm=-1", "max_grad_norm=-1.0: expected at least 0"),
+        ("save_steps=0", "save_steps=0: expected at least 1"),
+        ("workers=-1", "workers=-1: expected at least 0"),
+        ("retention.stop_at=0.1", "retention.data is missing"),
+        ("retention={data: a.txt, max_length: 1}", "retention.max_length=1: expected at least 2"),
+        ("retention={data: a.txt, every: 0}", "retention.every=0: expected at least 1"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_path(change: str, message: str) -> None:
-    changes = [change] if "every" not in change else ["retention.every=5", change]
+    changes = [change] if "every.x" not in change else ["retention.every=5", change]
     with pytest.raises(ValueError, match=message):
+        load_recipe("wings", changes)
+
+
+def test_a_row_is_not_grouped_by_length() -> None:
+    changes = ["stages.max_length=9", "stage2.packing=true", "stage2.group_by_length=true"]
+    with pytest.raises(ValueError, match="packing=True leaves nothing to group_by_length=True"):
         load_recipe("wings", changes)
 
 
@@ -110,6 +142,7 @@ def test_bad_files(tmp_path: Path) -> None:
         ("a: [", "is no YAML"),
         ("extends: bad.yaml", "extends itself"),
         ("name: x", "expected stage1, stage2, ... in order, got none"),
+        ("stage1: {name: tune}", "stage1.train is missing"),
         ("stage2: {name: tune}", "expected stage1, stage2, ... in order, got 2"),
     ):
         bad.write_text(text)

@@ -144,6 +144,8 @@ def test_the_best_checkpoint_is_kept(command: list[str], tmp_path: Path) -> None
     assert kept.keys() == checkpoint.keys()
     assert all(torch.equal(kept[name], checkpoint[name]) for name in kept)
     assert best < max(found) or math.isclose(found[best], min(found.values()))
+    align, last = (demo_parts.state(tmp_path / "out" / name) for name in ("align", "align-checkpoints/checkpoint-4"))
+    assert all(torch.equal(align[name], last[name]) for name in align), "of checkpoints as good the last is kept"
 
 
 def test_operations_and_peak() -> None:

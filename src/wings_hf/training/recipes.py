@@ -8,16 +8,42 @@ A recipe may build on another (`extends: wings`), and single fields may be set f
 
 import dataclasses
 import importlib.resources
+import inspect
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from transformers import TrainingArguments
+
+from wings_hf.configuration.configuration_wings import WingsConfig
 from wings_hf.training.schema import build, did_you_mean, help_for
 from wings_hf.training.stages import PARTS, Stage
 
 STAGE = re.compile(r"stage([1-9])")
+# Fields of WingsConfig that other fields of a recipe say.
+ELSEWHERE_SET = {"learners": "the stages' learners", "text_config": "text_model", "vision_config": "vision_model"}
+# Fields of TrainingArguments that a recipe has under its own names.
+OWN_FIELDS = {
+    "output_dir": "--output",
+    "learning_rate": "a stage's learning_rate",
+    "num_train_epochs": "a stage's epochs",
+    "per_device_train_batch_size": "a stage's per_device_batch_size",
+    "gradient_accumulation_steps": "a stage's batch_size",
+    "lr_scheduler_type": "a stage's schedule",
+    "warmup_steps": "a stage's warmup",
+    "optim": "a stage's optimizer",
+    "dataloader_num_workers": "workers",
+    "bf16": "precision",
+    "fp16": "precision",
+    **{
+        name: f"a stage's {name}"
+        for name in ("max_steps", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm")
+    },
+    **{name: name for name in ("logging_steps", "save_steps", "save_total_limit", "report_to", "seed")},
+}
 FOLDER = importlib.resources.files("wings_hf") / "recipes"
 
 
@@ -36,6 +62,14 @@ class Retention:
     )
     keep_best: bool = help_for("leave the checkpoint with the lowest loss on the text instead of the last one", False)
 
+    def __post_init__(self) -> None:
+        for name, low in (("every", 1), ("samples", 1), ("max_length", 2), ("stop_at", 0)):
+            value = getattr(self, name)
+            if value is not None and not value >= low:
+                raise ValueError(f"retention.{name}={value}: expected at least {low}.")
+        if self.data is None and (self.keep_best or self.stop_at is not None):
+            raise ValueError("retention.data is missing: keep_best and stop_at need text to measure on.")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -53,7 +87,9 @@ class Recipe:
     on_error: Literal["raise", "skip"] = help_for(
         "a record that cannot be used: stop, or leave it out and say so", "raise"
     )
-    precision: Literal["fp32", "bf16", "fp16"] = help_for("what computation runs in; weights stay as they are", "fp32")
+    precision: Literal["fp32", "bf16", "fp16"] = help_for(
+        "what computation runs in; weights that are trained are float32 in all of them", "fp32"
+    )
     activation_checkpointing: bool = help_for("compute activations again in the backward pass, to save memory", False)
     workers: int = help_for("processes that prepare batches; 0: the training process itself", 0)
     logging_steps: int = help_for("optimizer steps between lines of the log", 10)
@@ -67,6 +103,44 @@ class Recipe:
     retention: Retention = help_for("measuring how well the text survives", factory=Retention)  # noqa: RUF009
     accelerator: Mapping[str, Any] = help_for("further fields of TrainingArguments: deepspeed, fsdp, ...", factory=dict)
     seed: int = help_for("of everything random", 0)
+
+    def __post_init__(self) -> None:
+        at_least = {"logging_steps": 1, "save_steps": 1, "save_total_limit": 1, "workers": 0, "seed": 0}
+        for name, low in at_least.items():
+            if getattr(self, name) < low:
+                raise ValueError(f"{name}={getattr(self, name)}: expected at least {low}.")
+        _check_model(self.model)
+        _check_accelerator(self.accelerator)
+        for number, stage in enumerate(self.stages, 1):
+            if Path(stage.name).name != stage.name:
+                raise ValueError(f"stage{number}.name={stage.name!r}: expected the name of a folder.")
+            if stage.name in [other.name for other in self.stages[: number - 1]]:
+                raise ValueError(f"stage{number}.name={stage.name!r} is an earlier stage's: expected another.")
+        for number, (before, stage) in enumerate(itertools.pairwise(self.stages), 2):
+            gone = [name for name in before.learners if name not in stage.learners]
+            if gone and stage.start is None:
+                raise ValueError(
+                    f"stage{number}.learners leaves out {', '.join(gone)}, which stage{number - 1} has: learners are "
+                    "added, never taken away."
+                )
+
+
+def _check_model(model: Mapping[str, Any]) -> None:
+    known = [name for name in inspect.get_annotations(WingsConfig) if name not in ELSEWHERE_SET]
+    for name in model:
+        if name in ELSEWHERE_SET:
+            raise ValueError(f"model.{name} has no effect: it is set by {ELSEWHERE_SET[name]}.")
+        if name not in known:
+            raise ValueError(f"model.{name}: {did_you_mean(name, known)}")
+
+
+def _check_accelerator(arguments: Mapping[str, Any]) -> None:
+    known = [field.name for field in dataclasses.fields(TrainingArguments) if field.init]
+    for name in arguments:
+        if name in OWN_FIELDS:
+            raise ValueError(f"accelerator.{name}: expected {OWN_FIELDS[name]} instead, which sets it.")
+        if name not in known:
+            raise ValueError(f"accelerator.{name}: {did_you_mean(name, known)}")
 
 
 def available() -> dict[str, str]:
@@ -168,6 +242,8 @@ def _set(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 def _stage(values: Any, where: str) -> Stage:
     """A stage of a recipe, where `train` and `learning_rate` may stand for `learning_rates`."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}={values!r}: expected fields with values.")
     values = dict(values)
     rates = dict(values.get("learning_rates") or {})
     common, parts = values.pop("learning_rate", None), values.pop("train", None)
@@ -182,7 +258,9 @@ def _stage(values: Any, where: str) -> Stage:
             raise ValueError(f"{where}.learning_rate is missing: expected one for {', '.join(parts)}.")
         rates = {part: rates.get(part, common) for part in parts}
     elif common is not None:
-        rates = dict.fromkeys(rates, common)
+        raise ValueError(f"{where}.learning_rate is for parts without a rate of their own: name them in {where}.train.")
+    if not rates:
+        raise ValueError(f"{where}.train is missing: expected a list of parts, of {', '.join(PARTS)}.")
     return build(Stage, {**values, "learning_rates": rates}, where)
 
 

@@ -191,7 +191,7 @@ class RetentionCallback(TrainerCallback):
             )
             control.should_training_stop = control.should_save = True
         best = min(earlier, default=math.inf)
-        if self.plan.keep_best and state.global_step and found["retention_loss"] < best:
+        if self.plan.keep_best and state.global_step and found["retention_loss"] <= best:  # as good and later
             state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.global_step}")
             state.best_global_step, state.best_metric = state.global_step, found["retention_loss"]
             control.should_save = True

@@ -96,7 +96,10 @@ def build_model(recipe: Recipe) -> tuple[WingsForCausalLM, WingsProcessor]:
         tokenizer.pad_token = tokenizer.eos_token
     image_processor = _load_image_processor(recipe)
     fields = {**recipe.model, "learners": tuple(recipe.stages[0].learners)}
-    model = WingsForCausalLM.from_backbones(recipe.text_model, recipe.vision_model, tokenizer=tokenizer, **fields)
+    # Most models are published in bfloat16, in which a small step rounds to none: what is trained is float32.
+    model = WingsForCausalLM.from_backbones(
+        recipe.text_model, recipe.vision_model, tokenizer=tokenizer, dtype=torch.float32, **fields
+    )
     return model, WingsProcessor.from_model_config(model.config, image_processor, tokenizer)
 
 
@@ -178,7 +181,8 @@ def _train_stage(recipe: Recipe, stage: Stage, data: Data, output: Path, resume:
     if start is None:
         model, processor = build_model(recipe)
     else:
-        model, processor = WingsForCausalLM.from_pretrained(start), WingsProcessor.from_pretrained(start)
+        model = WingsForCausalLM.from_pretrained(start, dtype=torch.float32)
+        processor = WingsProcessor.from_pretrained(start)
     begin_stage(model, stage)
     logger.info("%s", describe(model, stage))
     retention = _retention(recipe, processor.tokenizer, output)
@@ -225,7 +229,7 @@ def _retention(recipe: Recipe, tokenizer: Any, output: Path) -> RetentionCallbac
 
     def language_model() -> Any:
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        model: Any = AutoModelForCausalLM.from_pretrained(str(recipe.text_model))
+        model: Any = AutoModelForCausalLM.from_pretrained(str(recipe.text_model), dtype=torch.float32)
         return model.to(device or "cpu").eval()
 
     return RetentionCallback(

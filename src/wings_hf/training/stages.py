@@ -2,16 +2,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stages of training as data: which learners the model has, which parts move, how fast, and on what."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import SchedulerType, Trainer, TrainingArguments
+from transformers.training_args import OptimizerNames
 
 from wings_hf.training.schema import did_you_mean, help_for
 
 PARTS = ("vision_tower", "projector", "visual_learner", "textual_learner", "router", "language_model")
+LEARNERS = ("visual", "textual")
+OPTIMIZERS = tuple(each.value for each in OptimizerNames)
+SCHEDULES = tuple(each.value for each in SchedulerType)
+LEAST = {
+    **dict.fromkeys(("per_device_batch_size", "batch_size", "max_length"), 1),
+    **dict.fromkeys(("weight_decay", "warmup", "max_grad_norm", "adam_beta1", "adam_beta2", "adam_epsilon"), 0),
+}
 
 
 @dataclass(frozen=True)
@@ -29,9 +38,10 @@ class Stage:
     data: Sequence[Any] = help_for("sources of records, see docs/data.md (default: the recipe's)", ())
     epochs: float = help_for("passes over the data", 1.0)
     max_steps: int = help_for("optimizer steps at most; -1: as many as the epochs have", -1)
-    per_device_batch_size: int = help_for("samples in a batch on each device", 8)
+    per_device_batch_size: int = help_for("samples in a batch on each device; rows with packing", 8)
     batch_size: int | None = help_for(
-        "samples in an optimizer step over all devices; batches are accumulated to it (default: one batch per device)",
+        "samples (rows with packing) in an optimizer step over all devices; batches are accumulated to it (default: "
+        "one batch per device)",
         None,
     )
     max_length: int | None = help_for(
@@ -52,14 +62,36 @@ class Stage:
     warmup: float = help_for("steps in which rates rise from 0: below 1 their share of all, else their number", 0.03)
 
     def __post_init__(self) -> None:
-        for part in self.learning_rates:
+        for part, rate in self.learning_rates.items():
             if part not in PARTS:
                 raise ValueError(f"stage {self.name!r}, part {part!r}: {did_you_mean(part, PARTS)}")
-        for name, low in (("per_device_batch_size", 1), ("epochs", 0), ("weight_decay", 0), ("warmup", 0)):
-            if getattr(self, name) < low:
-                raise ValueError(f"stage {self.name!r}, {name}={getattr(self, name)}: expected at least {low}.")
-        if self.packing and not self.max_length:
+            if not 0 < rate < math.inf:
+                raise ValueError(
+                    f"stage {self.name!r}, learning rate {rate} of {part}: expected more than 0; a part that is left "
+                    "out is frozen."
+                )
+        for field, values, known in (
+            ("learners", self.learners, LEARNERS),
+            ("optimizer", [self.optimizer], OPTIMIZERS),
+            ("schedule", [self.schedule], SCHEDULES),
+        ):
+            for value in values:
+                if value not in known:
+                    raise ValueError(f"stage {self.name!r}, {field}={value!r}: {did_you_mean(value, known)}")
+        for name, low in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value < math.inf:
+                raise ValueError(f"stage {self.name!r}, {name}={value}: expected at least {low}.")
+        if not (self.max_steps == -1 or self.max_steps > 0):
+            raise ValueError(f"stage {self.name!r}, max_steps={self.max_steps}: expected at least 1, or -1.")
+        if not 0 < self.epochs < math.inf:
+            raise ValueError(f"stage {self.name!r}, epochs={self.epochs}: expected more than 0.")
+        if self.text_share is not None and not 0 <= self.text_share <= 1:
+            raise ValueError(f"stage {self.name!r}, text_share={self.text_share}: expected a share between 0 and 1.")
+        if self.packing and self.max_length is None:
             raise ValueError(f"stage {self.name!r}: packing=True needs max_length, the tokens in a row.")
+        if self.packing and self.group_by_length:
+            raise ValueError(f"stage {self.name!r}: packing=True leaves nothing to group_by_length=True: expected one.")
 
     def accumulation(self, devices: int) -> int:
         """Batches in an optimizer step.
