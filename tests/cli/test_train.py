@@ -124,6 +124,18 @@ def test_small_steps_move_a_model_that_is_published_in_bfloat16(
     assert _same_language_model(frozen, base)
 
 
+def test_what_has_no_effect_is_said(parts: Path, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    argv = command(parts, data / "data.json", tmp_path / "out", "--debug", "--max-steps", "1", recipe="exact")
+    assert cli.main(argv) == 0
+    assert "has no effect" not in caplog.text and "finished before" not in caplog.text
+    assert cli.main([*argv, "--resume", "--max-steps", "3"]) == 0
+    assert "Stage 1 of 2, align: finished before, left as it is" in caplog.text
+    argv[argv.index("--output") + 1] = str(tmp_path / "other")
+    start = f"stage1.start={tmp_path / 'out' / 'tune'}"
+    assert cli.main([*argv, "--set", start, "model.learner_rank=16"]) == 0
+    assert "model.learner_rank=16 has no effect" in caplog.text and "tune has 4" in caplog.text
+
+
 def test_what_is_missing_is_said(parts: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "texts.jsonl").write_text(
         json.dumps({"messages": [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hi."}]})

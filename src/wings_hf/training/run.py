@@ -51,13 +51,16 @@ def train(recipe: Recipe, output: Path, resume: bool = False) -> Path:
     _check(recipe, output, resume)
     folder: Path | None = None
     opened: dict[str, Data] = {}
+    total = len(recipe.stages)
     for number, stage in enumerate(recipe.stages, 1):
         target = output / stage.name
         if not _finished(target):
             data = data_to_learn_from(_open(recipe, stage, opened), stage, recipe)
             size = f"{len(data)} records" if isinstance(data, Conversations) else "a stream of records"
-            logger.info("Stage %d of %d, %s: %s", number, len(recipe.stages), stage.name, size)
+            logger.info("Stage %d of %d, %s: %s", number, total, stage.name, size)
             _train_stage(recipe, stage, data, output, resume, Path(stage.start) if stage.start else folder)
+        else:
+            logger.info("Stage %d of %d, %s: finished before, left as it is in %s", number, total, stage.name, target)
         folder = target
     assert folder is not None
     return folder
@@ -183,6 +186,11 @@ def _train_stage(recipe: Recipe, stage: Stage, data: Data, output: Path, resume:
     else:
         model = WingsForCausalLM.from_pretrained(start, dtype=torch.float32)
         processor = WingsProcessor.from_pretrained(start)
+        other = {name for name, value in recipe.model.items() if getattr(model.config, name) != value}
+        for name in sorted(other):
+            logger.warning(
+                "model.%s=%r has no effect: %s has %r", name, recipe.model[name], start, getattr(model.config, name)
+            )
     begin_stage(model, stage)
     logger.info("%s", describe(model, stage))
     retention = _retention(recipe, processor.tokenizer, output)
