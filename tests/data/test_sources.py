@@ -142,7 +142,8 @@ def test_patterns(tmp_path: Path) -> None:
         ({"path": "a.json", "wieght": 2}, "'wieght' of a source: did you mean 'weight'"),
         ({"weight": 2}, "needs either path or dataset"),
         ({"path": "a.json", "dataset": "b"}, "needs either path or dataset"),
-        ({"path": "a.json", "limit": 0}, "limit must be positive"),
+        ({"path": "a.json", "limit": 0}, "limit must be a positive number, got 0"),
+        ({"path": "a.json", "weight": "much"}, "weight must be a positive number, got 'much'"),
         (3, "a path or a dict"),
     ],
 )

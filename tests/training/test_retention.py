@@ -15,7 +15,7 @@ from wings_hf.cli import main as cli
 from wings_hf.training import retention
 from wings_hf.training.recipes import Retention
 from wings_hf.training.retention import load_reference, make_reference, measure, read_texts
-from wings_hf.training.speed import matrix_product_rate, operations
+from wings_hf.training.speed import _in_rows, matrix_product_rate, operations
 
 TEXTS = ["What is 1 plus 2? 3", "Reverse a b c. c b a", "Which is larger, 3 or 4? 4", "Sort 3 1 2. 1 2 3"]
 
@@ -156,3 +156,10 @@ def test_operations_and_peak() -> None:
     moving = operations(model)
     assert 1.4 < moving[0] / frozen[0] <= 1.5 and moving[1] > 1.5 * frozen[1]
     assert matrix_product_rate(torch.device("cpu"), torch.float32) > 1e8
+
+
+def test_what_fills_a_row_is_not_counted() -> None:
+    ids = torch.tensor([[5, 6, 7, 8, 9, 0, 0], [5, 6, 7, 8, 9, 1, 0]])
+    positions = torch.tensor([[0, 1, 2, 0, 1, 0, 1], [0, 1, 2, 0, 1, 2, 3]])
+    assert int(_in_rows(ids, positions)) == 5 + 7
+    assert int(_in_rows(ids, None)) == 14

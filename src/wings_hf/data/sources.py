@@ -55,8 +55,8 @@ class Source:
             raise DataError(f"a source needs either path or dataset, got {self!r}")
         for name in ("weight", "limit"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise DataError(f"source {self.name}: {name} must be positive, got {value!r}")
+            if value is not None and not (isinstance(value, (int, float)) and value > 0):
+                raise DataError(f"source {self.name}: {name} must be a positive number, got {value!r}")
 
     @property
     def name(self) -> str:

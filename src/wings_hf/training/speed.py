@@ -46,7 +46,7 @@ class SpeedCallback(TrainerCallback):
         ids, mask, pixels = (kwargs.get(name) for name in ("input_ids", "attention_mask", "pixel_values"))
         if ids is None:
             return
-        tokens = ids.numel() if mask is None or mask.ndim != 2 else mask.sum()
+        tokens: Any = _in_rows(ids, kwargs.get("position_ids")) if mask is None or mask.ndim != 2 else mask.sum()
         images = 0 if pixels is None else len(pixels)
         self.tokens = self.tokens + tokens
         self.images += images
@@ -77,6 +77,16 @@ class SpeedCallback(TrainerCallback):
         state.log_history[-1].update(found)
         self.tokens = self.images = self.operations = 0.0
         self.step, self.begun = state.global_step, now
+
+
+def _in_rows(ids: torch.Tensor, positions: torch.Tensor | None) -> torch.Tensor:
+    """Tokens of packed rows (r, t) without what fills them up: a last sample that is one token over and over."""
+    if positions is None or positions.shape != ids.shape:
+        return torch.tensor(ids.numel())
+    columns = torch.arange(ids.shape[1], device=ids.device)
+    start = torch.where(positions == 0, columns, 0).amax(-1, keepdim=True)  # of the last sample, (r, 1)
+    fills = ((ids == ids[:, -1:]) | (columns < start)).all(-1)
+    return ids.numel() - (fills * (ids.shape[1] - start[:, 0])).sum()
 
 
 def operations(model: Any) -> tuple[float, float]:
