@@ -18,6 +18,7 @@ steps. The vision tower is frozen throughout. Each stage leaves a model folder: 
 
 import argparse
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,11 @@ def run(args: argparse.Namespace) -> int:
     from wings_hf.training.run import train
 
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("wings_hf").setLevel(logging.INFO)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes of a launcher
+    logging.getLogger("wings_hf").setLevel(logging.INFO if first else logging.WARNING)
     folder = train(recipe, args.output, args.resume)
-    print(f"\nDone. Talk to the model: wings-hf chat {folder} --image FILE")
+    if first:
+        print(f"\nDone. Talk to the model: wings-hf chat {folder} --image FILE")
     return 0
 
 
