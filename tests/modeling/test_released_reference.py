@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from wings_hf import WingsForCausalLM
 from wings_hf.cli import main as cli
 from wings_hf.conversion.names import to_wings
-from wings_hf.modeling import wings_released
+from wings_hf.modeling import wings_attention
 
 REFERENCE = Path(__file__).parents[3] / "shared" / "reference"
 CASES = (
@@ -136,7 +136,7 @@ def test_what_each_layer_makes(converted, case, backend, monkeypatch):
     layers = model.model.language_model.layers
     made: dict[str, Tensor] = {}
     current: list[int] = []
-    blend, project_outputs = wings_released.blend, wings_released.project_outputs
+    blend, project_outputs = wings_attention.blend, wings_attention.project_outputs
 
     def spy_on_outputs(at_work, attended, gates, present):
         prefix = f"layer{current[-1]}"
@@ -151,8 +151,8 @@ def test_what_each_layer_makes(converted, case, backend, monkeypatch):
         made[f"layer{current[-1]}.router_weights"] = gates / 2  # each learner is added twice
         return gates
 
-    monkeypatch.setattr(wings_released, "project_outputs", spy_on_outputs)
-    monkeypatch.setattr(wings_released, "blend", spy_on_weights)
+    monkeypatch.setattr(wings_attention, "project_outputs", spy_on_outputs)
+    monkeypatch.setattr(wings_attention, "blend", spy_on_weights)
 
     def before_layer(index: int):
         def hook(module, args):

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer, Dyn
 from transformers.feature_extraction_utils import BatchFeature
 
 import wings_hf  # noqa: F401  (registers the Auto classes)
+from wings_hf.conversion.locate import is_path
 
 Message = dict[str, Any]
 
@@ -142,8 +143,7 @@ class ChatSession:
 
 def check_name(name: str) -> None:
     """Raises ValueError for what can only be a path, and leads to nothing."""
-    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if is_path and not Path(name).exists():
+    if is_path(name) and not Path(name).exists():
         raise ValueError(f"There is no folder {name}.")
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from transformers import CONFIG_MAPPING, PreTrainedConfig
 
+from wings_hf.conversion.locate import is_path
+
 FAMILIES = ("qwen2", "llama")
 ROPE_FIELDS = {"rope_theta", "rope_scaling"}
 # Fields that say how the released model was run or trained, not what it computes.
@@ -29,8 +31,7 @@ def read_config(source: str, option: str) -> dict[str, Any]:
         ValueError: where there is none; the message names `option`.
     """
     path = Path(source).expanduser()
-    is_path = source.startswith((".", "/", "~")) or source.count("/") > 1
-    if is_path and not (path.is_file() or (path / "config.json").is_file()):
+    if is_path(source) and not (path.is_file() or (path / "config.json").is_file()):
         raise ValueError(f"{option} {source}: expected a config.json, a folder that has one, or a name on the Hub.")
     try:
         values, _ = PreTrainedConfig.get_config_dict(str(path) if path.exists() else source)

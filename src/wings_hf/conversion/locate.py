@@ -36,5 +36,10 @@ def find_folder(source: str) -> Path:
 
 def is_hub_name(source: str) -> bool:
     """Whether `source` can only be a name on the Hub: it is of that form, and nothing here has it as its path."""
-    looks_local = source.startswith((".", "/", "~")) or source.count("/") != 1 or source.endswith("/")
-    return not looks_local and not Path(source).exists()
+    of_that_form = not is_path(source) and source.count("/") == 1 and not source.endswith("/")
+    return of_that_form and not Path(source).exists()
+
+
+def is_path(name: str) -> bool:
+    """Whether `name` can only be a path, not a name on the Hub."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1

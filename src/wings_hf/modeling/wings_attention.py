@@ -146,9 +146,11 @@ class WingsAttentionMixin:
         indices = [LEARNERS.index(name) for name in names]
         present = wings.present[..., indices].to(query_input.device)
         gates = blend(logits, present)
-        if self.visual_context_only:
-            present = present & wings.present[..., :1].to(query_input.device)
-        return project_outputs(at_work, attended, gates, present)
+        return project_outputs(at_work, attended, gates, self.rows_added_to(names, present, wings))
+
+    def rows_added_to(self, names: tuple[str, ...], present: torch.Tensor, wings: WingsContext) -> torch.Tensor:
+        """Rows that get something from each of the learners `names`, bool (b, s, n), out of those `present`."""
+        return present & wings.present[..., :1].to(present.device) if self.visual_context_only else present
 
     def learner_keys_values(
         self, wings: WingsContext, maps: dict[str, LearnerMaps], device: torch.device

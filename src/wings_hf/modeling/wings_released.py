@@ -18,14 +18,13 @@ Shapes: `b` batch, `s` positions of this call, `t` keys, `d` hidden size, `h` le
 learners.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
 from transformers.utils import torch_compilable_check
 
-from wings_hf.configuration.configuration_wings import LEARNERS
 from wings_hf.modeling.wings_attention import (
     ModuleView,
     WingsAttentionMixin,
@@ -34,9 +33,9 @@ from wings_hf.modeling.wings_attention import (
 )
 from wings_hf.modeling.wings_cache import past_classes
 from wings_hf.modeling.wings_context import WingsContext, make_context
-from wings_hf.modeling.wings_learners import LearnerMaps, project_outputs, project_queries, split_heads
+from wings_hf.modeling.wings_learners import LearnerMaps, project_queries, split_heads
 from wings_hf.modeling.wings_masks import packed_samples
-from wings_hf.modeling.wings_router import NO_KEY, VISUAL, blend
+from wings_hf.modeling.wings_router import NO_KEY, VISUAL
 
 BACKENDS = ("eager", "sdpa")
 
@@ -45,10 +44,13 @@ BACKENDS = ("eager", "sdpa")
 class ReleasedContext(WingsContext):
     """
     Args:
-        sees: for each learner, which keys each row sees, bool (b, s, t).
+        found: for each learner, whether the row sees a key, bool (b, s).
+        reads: for each learner, which keys each row reads, bool (b, s, t): those that it sees, or all where it sees
+            none, whose result is left out.
     """
 
-    sees: dict[str, torch.Tensor] | None = None
+    found: dict[str, torch.Tensor] = field(default_factory=dict)
+    reads: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def make_released_context(
@@ -56,12 +58,7 @@ def make_released_context(
     text_config: PreTrainedConfig,
     inputs_embeds: torch.Tensor,
     is_image: torch.Tensor,
-    images: int | None,
-    attention_mask: Any,
-    padding_mask: torch.Tensor | None,
-    learner_mask: Any,
-    position_ids: torch.Tensor | None,
-    cache: Any,
+    **call: Any,
 ) -> ReleasedContext:
     """
     As [`make_context`].
@@ -71,28 +68,17 @@ def make_released_context(
             other than padding, a backend that takes no masks.
     """
     _check_backend(text_config)
-    packed = position_ids is not None and attention_mask is None and cache is None
-    if packed:
+    cache, images = call["cache"], call["images"]
+    if call["position_ids"] is not None and call["attention_mask"] is None and cache is None:
         torch_compilable_check(
-            packed_samples(position_ids) == 0,
+            packed_samples(call["position_ids"]) == 0,
             "position_ids restart within a row: semantics='released' knows no packed samples.",
         )
-    if learner_mask is None:
-        _check_mask(attention_mask)
+    if call["learner_mask"] is None:
+        _check_mask(call["attention_mask"])
     past = past_classes(cache, len(config.winged_layers))
     _check_images(is_image, images, None if past is None else (past == VISUAL).any(-1))
-    canonical = make_context(
-        config,
-        text_config,
-        inputs_embeds,
-        is_image,
-        images,
-        attention_mask,
-        padding_mask,
-        learner_mask,
-        position_ids,
-        cache,
-    )
+    canonical = make_context(config, text_config, inputs_embeds, is_image, **call)
     classes = canonical.notes[0][0]
     index = _row_index(classes, canonical.visual | canonical.textual)
     sees = {
@@ -102,7 +88,9 @@ def make_released_context(
     has_image = (classes == VISUAL).any(-1, keepdim=True)
     present = torch.stack([has_image, torch.ones_like(has_image)], dim=-1).expand(-1, index.shape[1], -1)
     values = {item.name: getattr(canonical, item.name) for item in fields(canonical)}
-    return ReleasedContext(**{**values, "present": present}, sees=sees)
+    found = {name: seen.any(-1) for name, seen in sees.items()}
+    reads = {name: seen | ~found[name].unsqueeze(-1) for name, seen in sees.items()}
+    return ReleasedContext(**{**values, "present": present}, reads=reads, found=found)
 
 
 def _row_index(classes: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
@@ -172,56 +160,52 @@ def _check_images(is_image: torch.Tensor, images: int | None, had_image: torch.T
 class ReleasedAttentionMixin(WingsAttentionMixin):
     """Learners that see what the released code shows them; their keys are cached for both maps side by side."""
 
-    def run_learners(
-        self,
-        query_input: torch.Tensor,
-        wings: ReleasedContext,
-        logits: torch.Tensor | None,
-        packing: dict[str, Any],
-    ) -> torch.Tensor | None:
-        """What all learners add to the attention output, (b, s, d); `None` where no learner is at work."""
-        names = self.learners_at_work(wings)
-        if not names and wings.cache is None:
-            return None
-        maps = {name: getattr(self, f"{name}_learner")(query_input) for name in self.learner_names}
-        keys, values = self._all_keys_values(list(maps.values()), wings, query_input.device)
-        if not names:
-            return None
-        at_work = [maps[name] for name in names]
-        queries = project_queries(at_work, query_input)  # (b, s, n, d)
-        attended, found = [], []
-        for i, name in enumerate(names):
-            sees = wings.sees[name].to(query_input.device)
-            place = self.learner_names.index(name)
-            attended.append(self._attend(queries[..., i, :], keys[:, place], values[:, place], sees, wings))
-            found.append(sees.any(-1))
-        present = wings.present[..., [LEARNERS.index(name) for name in names]]
-        gates = blend(logits, present.to(query_input.device))
-        return project_outputs(at_work, torch.stack(attended, dim=-2), gates, torch.stack(found, dim=-1))
+    def rows_added_to(self, names: tuple[str, ...], present: torch.Tensor, wings: ReleasedContext) -> torch.Tensor:
+        """Rows that see a key of each of the learners `names`, bool (b, s, n); the router counts others, too."""
+        return torch.stack([wings.found[name].to(present.device) for name in names], dim=-1)
 
-    def _all_keys_values(
-        self, maps: list[LearnerMaps], wings: ReleasedContext, device: torch.device
+    def learner_keys_values(
+        self, wings: ReleasedContext, maps: dict[str, LearnerMaps], device: torch.device
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of every position in the maps of each learner, cached ones included, (b, n, h, t, e)."""
-        x = wings.x.to(device)
-        keys = torch.cat([split_heads(x + x @ m.k_a @ m.k_b, self.learner_heads) for m in maps], dim=1)
-        values = torch.cat([split_heads(x + x @ m.v_a @ m.v_b, self.learner_heads) for m in maps], dim=1)
+        x, of_all, heads = wings.x.to(device), maps.values(), self.learner_heads
+        keys = torch.cat([split_heads(x + x @ m.k_a @ m.k_b, heads) for m in of_all], dim=1)
+        values = torch.cat([split_heads(x + x @ m.v_a @ m.v_b, heads) for m in of_all], dim=1)
         keys = self.learner_rope.rotate(keys, wings.rope(self.learner_rope))  # (b, n * h, s, e)
         if wings.cache is not None:
             keys, values = wings.cache.wings.update(keys, values, self.learner_cache_index)
         return keys.unflatten(1, (len(maps), -1)), values.unflatten(1, (len(maps), -1))
+
+    def attend_learners(
+        self,
+        names: tuple[str, ...],
+        maps: list[LearnerMaps],
+        query_input: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        wings: ReleasedContext,
+        packing: dict[str, Any],
+    ) -> torch.Tensor:
+        """What each learner gathers from the keys that it is shown, (b, s, n, d): a call for each."""
+        queries = project_queries(maps, query_input)  # (b, s, n, d)
+        places = [self.learner_names.index(name) for name in names]
+        attended = [
+            self._attend(queries[..., i, :], keys[:, place], values[:, place], wings.reads[name], wings)
+            for i, (name, place) in enumerate(zip(names, places, strict=True))
+        ]
+        return torch.stack(attended, dim=-2)
 
     def _attend(
         self,
         queries: torch.Tensor,
         keys: torch.Tensor,
         values: torch.Tensor,
-        sees: torch.Tensor,
+        reads: torch.Tensor,
         wings: ReleasedContext,
     ) -> torch.Tensor:
-        """One learner's attention, (b, s, d): queries (b, s, d), keys and values (b, h, t, e), `sees` (b, s, t)."""
+        """One learner's attention, (b, s, d): queries (b, s, d), keys and values (b, h, t, e), `reads` (b, s, t)."""
         queries = self.learner_rope.rotate(split_heads(queries, self.learner_heads), wings.rope(self.learner_rope))
-        mask = (sees | ~sees.any(-1, keepdim=True)).unsqueeze(1)  # a row that sees nothing is set to zero later
+        mask = reads.to(queries.device).unsqueeze(1)
         view = ModuleView(self, num_key_value_groups=1, is_causal=False)
         if self.config._attn_implementation == "eager":
             mask = torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
