@@ -34,6 +34,7 @@ from wings_hf.hub.wings_remote_code import flat_sources
 from wings_hf.modeling.wings_backbone import attach_wings, checkpoints_activations
 from wings_hf.modeling.wings_build import transplant
 from wings_hf.modeling.wings_cache import prepare_cache
+from wings_hf.modeling.wings_feature_cache import ImageFeatureCache
 from wings_hf.modeling.wings_generation import WingsGenerationMixin
 from wings_hf.modeling.wings_head import CausalHead
 from wings_hf.modeling.wings_inputs import merge_images
@@ -136,6 +137,17 @@ class WingsModel(WingsPreTrainedModel):
         return self.language_model
 
     # ---- images ---------------------------------------------------------------------------------------------
+    image_feature_cache: ImageFeatureCache | None = None
+
+    def cache_image_features(self, max_images: int | None = 32) -> None:
+        """
+        Keeps features of the images seen last, for those that come again; see `ImageFeatureCache`.
+
+        Args:
+            max_images: how many; `None` turns it off.
+        """
+        self.image_feature_cache = None if max_images is None else ImageFeatureCache(max_images)
+
     @can_return_tuple
     def get_image_features(
         self, pixel_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
@@ -150,6 +162,13 @@ class WingsModel(WingsPreTrainedModel):
             an output with the chosen tower features in `last_hidden_state`, (i, t, feature width), and their
             projection in `pooler_output`, a list of (t, d).
         """
+        cache = self.image_feature_cache
+        if cache is not None and cache.applies(self, kwargs):
+            parts = [part for part in (self.vision_tower, self.multi_modal_projector) if part is not None]
+            return cache.encode(parts, pixel_values, self._encode_images)
+        return self._encode_images(pixel_values, **kwargs)
+
+    def _encode_images(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         if self.vision_tower is None:
             outputs = BaseModelOutputWithPooling(last_hidden_state=self._check_features(pixel_values))
         else:
@@ -303,6 +322,10 @@ class WingsForCausalLM(WingsPreTrainedModel, WingsGenerationMixin, GenerationMix
     ) -> BaseModelOutputWithPooling:
         """See [`WingsModel.get_image_features`]."""
         return self.model.get_image_features(pixel_values, **kwargs)
+
+    def cache_image_features(self, max_images: int | None = 32) -> None:
+        """See [`WingsModel.cache_image_features`]."""
+        self.model.cache_image_features(max_images)
 
     @can_return_tuple
     def forward(
