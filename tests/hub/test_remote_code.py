@@ -140,6 +140,22 @@ def test_loads_to_the_same_function_and_saves_the_same_bytes(saved, tmp_path):
     assert filecmp.cmpfiles(saved, second, kept, shallow=False)[0] == kept
 
 
+def test_quantised(saved, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    code = """
+        settings = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+        model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True, quantization_config=settings)
+        layers = {name for name, module in model.named_modules() if type(module).__name__ == "Linear8bitLt"}
+        assert layers and all(name.startswith("model.language_model.layers.") for name in layers)
+        inputs = torch.load(folder + "/../expected.pt")["inputs"]
+        logits = model.eval()(**inputs).logits
+        model.save_pretrained(sys.argv[2])
+        again = AutoModelForCausalLM.from_pretrained(sys.argv[2], trust_remote_code=True)
+        assert torch.equal(again(**inputs).logits, logits)
+    """
+    finish(fresh_python(code, saved, tmp_path / "second", modules=tmp_path / "modules"))
+
+
 def test_concurrent_first_loads(saved, tmp_path):
     code = """
         model = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)

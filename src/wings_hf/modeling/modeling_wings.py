@@ -41,6 +41,7 @@ from wings_hf.modeling.wings_inputs import merge_images
 from wings_hf.modeling.wings_learners import LowRankLearner
 from wings_hf.modeling.wings_masks import language_model_positions
 from wings_hf.modeling.wings_outputs import WingsCausalLMOutputWithPast, WingsModelOutputWithPast
+from wings_hf.modeling.wings_quantization import restore_packed_weights, with_exceptions
 from wings_hf.modeling.wings_router import ModalityRouter, PositionRouter
 from wings_hf.modeling.wings_semantics import SEMANTICS
 from wings_hf.modeling.wings_training import join_learners, zero_of_idle_parameters
@@ -90,8 +91,16 @@ class WingsPreTrainedModel(PreTrainedModel):
                 self._initialize_weights(module)
         super().initialize_weights()
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, quantization_config: Any = None, **kwargs: Any):
+        """Loads a model; a `quantization_config` that names no exceptions is for the language model's blocks alone."""
+        if quantization_config is not None:
+            kwargs["quantization_config"] = with_exceptions(quantization_config)
+        return super().from_pretrained(*args, **kwargs)
+
     def save_pretrained(self, save_directory: str | os.PathLike, is_main_process: bool = True, **kwargs: Any) -> None:
         """Saves weights and configuration, and beside them the code that loads them where wings_hf is not installed."""
+        restore_packed_weights(self)
         if is_main_process:
             self.config.code_modules = [__name__]  # written, and uploaded, with the configuration
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
@@ -174,7 +183,8 @@ class WingsModel(WingsPreTrainedModel):
         else:
             outputs = tower_outputs(self.vision_tower, pixel_values, self.config, **kwargs)
         weight = self.multi_modal_projector.linear_1.weight
-        projected = self.multi_modal_projector(outputs.last_hidden_state.to(weight.device, weight.dtype))
+        dtype = weight.dtype if weight.is_floating_point() else self.dtype  # else quantised
+        projected = self.multi_modal_projector(outputs.last_hidden_state.to(weight.device, dtype))
         outputs.pooler_output = list(projected)
         return outputs
 

@@ -70,6 +70,11 @@ def _load_text(model: str | PreTrainedModel, dtype: Any, attn_implementation: st
         model = model.to(dtype)
     if model.get_output_embeddings() is None:
         raise ValueError(f"text_model is a {type(model).__name__}: expected a causal language model with its head.")
+    if getattr(model, "is_quantized", False):
+        raise ValueError(
+            "text_model is quantised: expected one in full precision. Build the model of that, save it, and load the "
+            "saved model with quantization_config, which leaves learners, projector and vision tower as they are."
+        )
     return model
 
 

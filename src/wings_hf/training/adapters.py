@@ -77,9 +77,9 @@ def wings_lora_config(
 
 def qlora_quantization(**fields: Any) -> BitsAndBytesConfig:
     """
-    Four-bit weights for `from_pretrained(quantization_config=...)`: those of the language model.
+    Four-bit weights for `from_pretrained(quantization_config=...)`: those of the language model's blocks.
 
-    Its head, projector and vision tower stay as they are; so do learners and router, which are no linear layers.
+    All else stays as it is, as with any quantisation that names no exceptions (see wings_quantization.py).
 
     Args:
         fields: further fields of `transformers.BitsAndBytesConfig`, and others in place of the ones set here.
@@ -89,7 +89,6 @@ def qlora_quantization(**fields: Any) -> BitsAndBytesConfig:
         "bnb_4bit_quant_type": "nf4",
         "bnb_4bit_use_double_quant": True,
         "bnb_4bit_compute_dtype": torch.bfloat16,
-        "llm_int8_skip_modules": ["lm_head", "embed_out", "model.multi_modal_projector", "model.vision_tower"],
     }
     return BitsAndBytesConfig(**{**defaults, **fields})
 
