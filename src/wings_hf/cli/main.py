@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": "wings_hf.cli.demo",
     "train": "wings_hf.cli.train",
     "chat": "wings_hf.cli.chat",
+    "serve": "wings_hf.cli.serve",
     "convert": "wings_hf.cli.convert",
     "causalize": "wings_hf.cli.causalize",
     "data": "wings_hf.cli.data",
