@@ -16,7 +16,7 @@ help:
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the slow tests"
 	@echo "make lint       ruff and mypy"
-	@echo "make bench      what the wings cost, as ratios to the same backbone without them"
+	@echo "make bench      what the wings cost beside the same backbone without them (docs/speed.md)"
 
 # One stamp per set of extras; each is made again when the dependencies change.
 $(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: setup.cfg $(CONSTRAINTS)
@@ -39,9 +39,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# What the wings cost, as ratios to the same backbone without them (a few minutes).
+# Into ./wings-bench; an hour or more on two cores. A first look: make bench BENCH_ARGS=--quick
 bench: $(VENV)/.demo
-	$(BIN)/python benchmarks/overhead.py $(BENCH_ARGS)
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
