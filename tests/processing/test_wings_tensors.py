@@ -27,6 +27,14 @@ def test_pixels_of_either_library_stack(make):
     assert all(a is b for a, b in zip(stack_pixels(pixels, None), pixels, strict=True))
 
 
+def test_transposed_pixels_come_out_in_rows():
+    """Image processors hand out views with the channels last in memory."""
+    pixels = [np.random.default_rng(i).random((2, 4, 3), np.float32).transpose(2, 0, 1) for i in range(2)]
+    stacked = stack_pixels(pixels, "pt")
+    assert stacked.is_contiguous() and stacked.dtype == torch.float32
+    assert all(np.array_equal(row.numpy(), pixel) for row, pixel in zip(stacked, pixels, strict=True))
+
+
 def test_sizes_must_agree():
     with pytest.raises(ValueError, match=r"different sizes, \[\(3, 2, 4\), \(3, 4, 2\)\]"):
         stack_pixels([np.zeros((3, 2, 4)), np.zeros((3, 4, 2))], "np")

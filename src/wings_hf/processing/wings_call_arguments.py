@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 from transformers.processing_utils import ImagesKwargs, ProcessingKwargs
 
 from wings_hf.processing.wings_image_sources import ImageOptions
+from wings_hf.processing.wings_pixel_values import argument_names
 
 
 class WingsImagesKwargs(ImagesKwargs, total=False):
@@ -113,7 +114,7 @@ def chat_call_arguments(
 
 def _argument_names(image_processor: Any) -> set[str]:
     """Names of all arguments of a call, flat and grouped."""
-    names = set(getattr(getattr(image_processor, "valid_kwargs", None), "__annotations__", {}))
+    names = argument_names(image_processor)
     for name, group in WingsProcessorKwargs.__annotations__.items():
         names |= {name, *getattr(group, "__annotations__", {})}
     return names

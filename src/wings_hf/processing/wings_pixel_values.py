@@ -54,6 +54,8 @@ def process_images(
     images = [pad_to_square(image, square_colour, max_pixels) for image in images]
     for image in images:
         _check_scaled(image_processor, image, images_kwargs, max_pixels)
+    if "do_convert_rgb" in argument_names(image_processor):
+        images_kwargs = {**images_kwargs, "do_convert_rgb": False}  # they are RGB, and would be copied
     pixels = image_processor(images, **images_kwargs)["pixel_values"]
     if len(pixels) != len(images) or any(pixel.ndim != 3 for pixel in pixels):
         raise ValueError(
@@ -91,6 +93,11 @@ def fixed_size(image_processor: Any, images_kwargs: dict[str, Any]) -> tuple[int
     if not hasattr(size, "get") or not (size.get("height") and size.get("width")):
         return None
     return size["height"], size["width"]
+
+
+def argument_names(image_processor: Any) -> set[str]:
+    """Names of the arguments that the image processor says it takes; none where it does not say."""
+    return set(getattr(getattr(image_processor, "valid_kwargs", None), "__annotations__", {}))
 
 
 def _setting(image_processor: Any, images_kwargs: dict[str, Any], name: str) -> Any:
