@@ -15,7 +15,8 @@ import torch
 
 HERE = Path(__file__).parent
 # `from oracle import ...`, `from tiny import ...`
-for folder in (HERE, *(HERE / name for name in ("modeling", "processing", "demo", "conversion", "data"))):
+HELPERS = ("modeling", "modeling/triton_checks", "processing", "demo", "conversion", "data")
+for folder in (HERE, *(HERE / name for name in HELPERS)):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 

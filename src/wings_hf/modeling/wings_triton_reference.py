@@ -1,0 +1,65 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""
+In plain torch, with the attention matrix, what the Triton kernels compute: what they are compared with.
+
+In float64 it is the truth; in the kernels' dtype it is what that dtype costs. Arguments and results are those of the
+functions of the same name in wings_triton_attention.py, wings_triton_latent.py and wings_triton_low_rank.py, but that
+attention takes `owner` and `starts` instead of a layout.
+"""
+
+import torch
+
+
+def visible_keys(
+    owner: torch.Tensor, starts: torch.Tensor | None, classes: int, groups: int, rows: int
+) -> torch.Tensor:
+    """Which keys each row sees, bool (b, 1, G, s, t)."""
+    keys = owner.shape[1]
+    j = torch.arange(keys, device=owner.device)
+    i = torch.arange(rows, device=owner.device)[:, None] + keys - rows
+    visible = (j <= i)[None, None, None] & torch.stack([owner == group % classes for group in range(groups)], dim=1)[
+        :, None, :, None
+    ]
+    return visible if starts is None else visible & (j >= starts[..., None])[:, None, None]
+
+
+def softmax_of_visible(scores: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+    """Softmax over the visible keys, in float32 at least; 0 in rows that see none."""
+    wide = scores if scores.dtype == torch.float64 else scores.float()
+    weights = wide.masked_fill(~visible, -torch.inf).softmax(-1)
+    return torch.where(visible.any(-1, keepdim=True), weights, 0.0).to(scores.dtype)
+
+
+def router_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    columns: torch.Tensor,
+    owner: torch.Tensor,
+    starts: torch.Tensor | None = None,
+    scaling: float | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Output (b, s, H, e) and attended columns (b, s, H, c)."""
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    visible = visible_keys(owner, starts, 1, 1, query.shape[2])[:, :, 0]
+    weights = softmax_of_visible(query @ key.transpose(2, 3) * scaling, visible)
+    return (weights @ value).transpose(1, 2), (weights @ columns[:, None].to(weights.dtype)).transpose(1, 2)
+
+
+def learner_attention(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    owner: torch.Tensor,
+    starts: torch.Tensor | None = None,
+    scaling: float | None = None,
+) -> torch.Tensor:
+    """(b, s, n, h, e)."""
+    scaling = queries.shape[-1] ** -0.5 if scaling is None else scaling
+    learners, rows = queries.shape[2:4]
+    visible = visible_keys(owner, starts, learners, learners, rows)
+    weights = softmax_of_visible(queries @ keys[:, :, None].transpose(3, 4) * scaling, visible)
+    return (weights @ values[:, :, None]).permute(0, 3, 2, 1, 4)
