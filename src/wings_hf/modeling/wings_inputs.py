@@ -6,6 +6,8 @@ Puts image features into the positions of the image placeholders.
 Shapes: `b` batch, `s` positions of the call, `d` hidden size, `f` image features of all images.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
@@ -93,7 +95,7 @@ def _images_in_ids(
     is_image = input_ids == config.image_token_id
     if has_features:
         if mm_token_type_ids is not None:
-            torch_compilable_check(
+            _check(
                 (is_image == (mm_token_type_ids == 1)).all(),
                 "mm_token_type_ids and input_ids do not agree on where the images are: expected 1 exactly where "
                 f"input_ids is image_token_id={config.image_token_id}.",
@@ -112,10 +114,18 @@ def _images_in_ids(
 
 
 def _check_placeholders(tokens: torch.Tensor, features: int) -> None:
-    torch_compilable_check(
+    _check(
         tokens == features,
         lambda: (
             f"Image features and image tokens do not match, tokens: {int(tokens)}, features: {features}. Each image "
             "needs one placeholder, which the processor turns into as many tokens as it has features."
         ),
     )
+
+
+def _check(condition: torch.Tensor, message: str | Callable[[], str]) -> None:
+    """Raises ValueError unless `condition`; in a compiled graph, which asking the device would break, RuntimeError."""
+    if torch.compiler.is_compiling():
+        torch._assert_async(condition, "Image features, image tokens and mm_token_type_ids do not match.")
+    else:
+        torch_compilable_check(condition, message)

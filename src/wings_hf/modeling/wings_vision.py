@@ -50,6 +50,21 @@ def build_vision_tower(config: PreTrainedConfig) -> PreTrainedModel:
     return AutoModel.from_config(config, **tower_arguments(config))
 
 
+@torch.compiler.assume_constant_result
+def _can_record_hidden_states(tower: PreTrainedModel) -> bool:
+    """
+    Prepares `tower` for giving hidden states, as its first call in that mode does otherwise; always true.
+
+    Under `torch.compile` that first call would break the graph in several places. This runs while compiling.
+    """
+    try:
+        from transformers.utils.output_capturing import maybe_install_capturing_hooks
+    except ImportError:
+        return True
+    maybe_install_capturing_hooks(tower)
+    return True
+
+
 def tower_outputs(
     tower: PreTrainedModel, pixel_values: torch.Tensor, config: PreTrainedConfig, **kwargs: Any
 ) -> BaseModelOutputWithPooling:
@@ -72,6 +87,8 @@ def tower_outputs(
     wanted = kwargs.pop("output_hidden_states", None)
     wanted = tower.config.output_hidden_states if wanted is None else wanted
     convolutional = describe_tower(config.vision_config).convolutional
+    if torch.compiler.is_compiling():
+        _can_record_hidden_states(tower)
     outputs = tower(
         pixel_values.to(dtype=tower.dtype, device=tower.device),
         output_hidden_states=wanted or not convolutional,
