@@ -10,6 +10,7 @@ likewise: the first hands its input, the initial embeddings, to the attention mo
 """
 
 import ast
+import functools
 import inspect
 import sys
 import textwrap
@@ -198,6 +199,7 @@ def _require_keywords(module: nn.Module, model_type: str) -> None:
         )
 
 
+@functools.cache  # asked for each layer, and reading the source takes milliseconds
 def _passes_on(function: Callable, name: str) -> bool:
     """Whether some call in the function's source has `**name` among its arguments."""
     try:
