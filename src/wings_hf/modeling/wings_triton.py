@@ -27,6 +27,7 @@ logger = logging.get_logger(__name__)
 KINDS = ("auto", "torch", "triton")
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 MAX_HEAD_SIZE = 256
+LOG2_E = 1.4426950408889634  # kernels take powers of 2
 OLDEST_CAPABILITY = (8, 0)  # Ampere: bfloat16 in matrix units
 
 

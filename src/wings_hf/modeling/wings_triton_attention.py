@@ -19,9 +19,8 @@ from typing import NamedTuple
 
 import torch
 
-from wings_hf.modeling.wings_triton import constexpr, dot_precision, jit, operator_name, padded, tl
+from wings_hf.modeling.wings_triton import LOG2_E, constexpr, dot_precision, jit, operator_name, padded, tl
 
-LOG2_E = 1.4426950408889634
 MAX_COLUMNS = 16
 
 

@@ -63,3 +63,37 @@ def learner_attention(
     visible = visible_keys(owner, starts, learners, learners, rows)
     weights = softmax_of_visible(queries @ keys[:, :, None].transpose(3, 4) * scaling, visible)
     return (weights @ values[:, :, None]).permute(0, 3, 2, 1, 4)
+
+
+def latent_decode(
+    queries: torch.Tensor,
+    x: torch.Tensor,
+    key_states: torch.Tensor,
+    value_states: torch.Tensor,
+    key_up: torch.Tensor,
+    value_up: torch.Tensor,
+    owner: torch.Tensor,
+    rope: tuple[torch.Tensor, torch.Tensor] | None = None,
+    interleaved: bool = False,
+    scaling: float | None = None,
+) -> torch.Tensor:
+    """(b, n, h, e), by forming keys and values."""
+    scaling = queries.shape[-1] ** -0.5 if scaling is None else scaling
+    attended = []
+    for learner, query in enumerate(queries.unbind(1)):
+        keys, values = x + key_states @ key_up[learner], x + value_states @ value_up[learner]  # (b, t, d)
+        keys, values = (each.unflatten(-1, query.shape[1:]).transpose(1, 2) for each in (keys, values))
+        if rope is not None:
+            keys = rotate(keys, *(table.unsqueeze(1).to(keys.dtype) for table in rope), interleaved)
+        scores = (query.unsqueeze(2) @ keys.transpose(2, 3)) * scaling  # (b, h, 1, t)
+        weights = softmax_of_visible(scores, (owner == learner)[:, None, None])
+        attended.append((weights @ values).squeeze(2))
+    return torch.stack(attended, dim=1)
+
+
+def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, interleaved: bool) -> torch.Tensor:
+    """Rotates the first columns of `states` (..., e), as many as the tables (..., p) have; sines carry the sign."""
+    part, rest = states[..., : cos.shape[-1]], states[..., cos.shape[-1] :]
+    pairs = (-1, 2) if interleaved else (2, -1)
+    swapped = part.unflatten(-1, pairs).flip(-1 if interleaved else -2).flatten(-2)
+    return torch.cat([part * cos + swapped * sin, rest], dim=-1)

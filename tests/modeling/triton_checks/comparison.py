@@ -26,18 +26,22 @@ def with_gradients(function: Callable, inputs: list[Tensor], dtype: torch.dtype,
     return [*results, *torch.autograd.grad(results, inputs, seeds)]
 
 
-def check(kernel: Callable, plain: Callable, inputs: list[Tensor], seeds: list[Tensor], dtype: torch.dtype) -> None:
+def compare(found: list[Tensor], base: list[Tensor], exact: list[Tensor]) -> None:
     """
-    The kernel's error against float64 is at most twice that of plain torch in the same dtype, for each result and
-    each gradient, in the sum of squares; sums in another order get 1e-6 of the size of the largest of them.
+    The error of each of `found` against `exact` is at most twice that of `base`, in the sum of squares; sums in
+    another order get 1e-6 of the size of the largest of them.
     """
-    rounded = [each.to(dtype).double() for each in inputs]
-    exact = with_gradients(plain, rounded, torch.float64, seeds)
-    found = with_gradients(kernel, rounded, dtype, seeds)
-    base = with_gradients(plain, rounded, dtype, seeds)
     size = max(truth.norm().item() for truth in exact)
     for index, (ours, torchs, truth) in enumerate(zip(found, base, exact, strict=True)):
         assert ours.isfinite().all(), f"number {index} is not finite"
         error, allowed = ((each.detach().double() - truth).norm().item() for each in (ours, torchs))
         allowed = 2 * allowed + 1e-6 * size
-        assert error <= allowed, f"number {index} of results and gradients: error {error}, allowed {allowed}"
+        assert error <= allowed, f"number {index}: error {error}, allowed {allowed}"
+
+
+def check(kernel: Callable, plain: Callable, inputs: list[Tensor], seeds: list[Tensor], dtype: torch.dtype) -> None:
+    """Results and all gradients of `kernel`, compared with plain torch in `dtype` and in float64."""
+    rounded = [each.to(dtype).double() for each in inputs]
+    found = with_gradients(kernel, rounded, dtype, seeds)
+    base = with_gradients(plain, rounded, dtype, seeds)
+    compare(found, base, with_gradients(plain, rounded, torch.float64, seeds))
