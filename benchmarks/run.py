@@ -16,12 +16,16 @@ import argparse
 import fnmatch
 import gc
 import json
+import os
 import platform
 import statistics
 import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # torch's profiler announces each start and stop,
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # and memory that it did not see allocated
 
 import report
 import torch
@@ -183,7 +187,7 @@ def profile_case(preset: Preset, name: str, device: str) -> None:
             contender.prepare()
             profiled = run_profiled(Contender(contender.run), device)
             print(f"\n{name}: {side}")
-            order = "self_cuda_time_total" if device == "cuda" else "self_cpu_time_total"
+            order = "self_device_time_total" if device == "cuda" else "self_cpu_time_total"
             print(profiled.key_averages().table(sort_by=order, row_limit=20, max_name_column_width=60))
 
 

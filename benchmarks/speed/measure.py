@@ -55,13 +55,13 @@ def time_rounds(
     for done in range(rounds):
         if done >= least and time.perf_counter() - begin > budget:
             break
-        for name, contender in contenders.items():
-            gc.collect()
-            gc.disable()
-            try:
+        gc.collect()
+        gc.disable()
+        try:
+            for name, contender in contenders.items():
                 seconds[name].append(seconds_of(contender, device))
-            finally:
-                gc.enable()
+        finally:
+            gc.enable()
     return seconds
 
 
@@ -118,7 +118,7 @@ def peak_bytes(profiled: profile) -> int:
 
 def count_kernels(profiled: profile) -> int:
     """CUDA kernels of `run`, or where there are none the outermost calls of `aten` operators."""
-    begin = next(event.time_range.start for event in profiled.events() if event.name == MEASURED)
+    begin = min(event.time_range.start for event in profiled.events() if event.name == MEASURED)
     events = [event for event in profiled.events() if event.time_range.start >= begin]
     kernels = [event for event in events if event.device_type == DeviceType.CUDA and not event.is_user_annotation]
     if kernels:

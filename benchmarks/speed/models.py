@@ -224,7 +224,7 @@ class Bench:
         def steps() -> Tensor:
             token = state["token"]
             for _ in range(self.case.new_tokens):
-                if self.case.compiled:
+                if self.case.compiled and self.device == "cuda":
                     torch.compiler.cudagraph_mark_step_begin()
                 token = forward(input_ids=token, past_key_values=state["cache"], use_cache=True).logits.argmax(-1)
             return token

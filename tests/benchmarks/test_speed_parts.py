@@ -54,6 +54,21 @@ def test_eager_generates_the_same_ids():
     assert made["eager"].run().tolist() == made["wings"].run()[:, 32:].tolist()
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_decoding_goes_on_where_the_prompt_ends(compiled, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda forward, **_: forward)
+    bench = randomised(Case("decode", 32, batch=2, layout="mixed", new_tokens=5, compiled=compiled))
+    made, settings = bench.contenders(), {"max_new_tokens": 6, "do_sample": False}
+    expected = {
+        "wings": bench.wings.generate(bench.inputs.ids, pixel_values=bench.inputs.features, **settings),
+        "plain": bench.plain.generate(inputs_embeds=bench.x, **settings),
+    }
+    for name, contender in made.items():
+        for _ in range(2):  # the cache is filled anew
+            contender.prepare()
+            assert contender.run()[:, 0].tolist() == expected[name][:, -1].tolist()
+
+
 @torch.no_grad()
 def test_plain_is_the_backbone():
     bench = Bench(SHAPE, Case("train", 40), "cpu")
