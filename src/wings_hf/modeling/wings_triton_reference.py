@@ -84,7 +84,8 @@ def latent_decode(
         keys, values = x + key_states @ key_up[learner], x + value_states @ value_up[learner]  # (b, t, d)
         keys, values = (each.unflatten(-1, query.shape[1:]).transpose(1, 2) for each in (keys, values))
         if rope is not None:
-            keys = rotate(keys, *(table.unsqueeze(1).to(keys.dtype) for table in rope), interleaved)
+            cos, sin = (table.unsqueeze(1).to(keys.dtype) for table in rope)
+            keys = rotate(keys, cos, sin, interleaved)
         scores = (query.unsqueeze(2) @ keys.transpose(2, 3)) * scaling  # (b, h, 1, t)
         weights = softmax_of_visible(scores, (owner == learner)[:, None, None])
         attended.append((weights @ values).squeeze(2))
@@ -92,8 +93,25 @@ def latent_decode(
 
 
 def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, interleaved: bool) -> torch.Tensor:
-    """Rotates the first columns of `states` (..., e), as many as the tables (..., p) have; sines carry the sign."""
+    """Rotates the first columns of `states` (..., e), as many as the tables have; these broadcast to (..., p)."""
     part, rest = states[..., : cos.shape[-1]], states[..., cos.shape[-1] :]
     pairs = (-1, 2) if interleaved else (2, -1)
     swapped = part.unflatten(-1, pairs).flip(-1 if interleaved else -2).flatten(-2)
     return torch.cat([part * cos + swapped * sin, rest], dim=-1)
+
+
+def low_rank_residual(
+    x: torch.Tensor,
+    down: torch.Tensor,
+    up: torch.Tensor,
+    rope: tuple[torch.Tensor, torch.Tensor] | None = None,
+    head_size: int | None = None,
+    interleaved: bool = False,
+) -> torch.Tensor:
+    """(N, n, d)."""
+    projected = torch.stack([x + (x @ a) @ b for a, b in zip(down, up, strict=True)], dim=1)
+    if rope is None:
+        return projected
+    cos, sin = (table[:, None, None].to(x.dtype) for table in rope)
+    heads = projected.unflatten(-1, (-1, head_size or x.shape[1]))
+    return rotate(heads, cos, sin, interleaved).flatten(-2)
