@@ -4,6 +4,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -162,11 +163,13 @@ def test_what_cannot_run_is_recorded_with_its_reason():
 @pytest.mark.slow
 def test_quick_run(tmp_path):
     command = [sys.executable, str(ROOT / "benchmarks" / "run.py"), "--quick", "--output", str(tmp_path / "quick.json")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    settings = {"capture_output": True, "text": True, "cwd": tmp_path}
+    settings["env"] = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(command, **settings)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "quick.json").read_text())
     assert set(found["cases"]) == {case.name for case in quick().all_cases()}
     assert "| training step | at most 1.35 |" in done.stdout
     assert (tmp_path / "quick.png").exists()
-    again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    again = subprocess.run(command, **settings)
     assert again.stdout.count("there already") == len([r for r in found["cases"].values() if "seconds" in r]) + 1
