@@ -6,7 +6,6 @@ Skipped without bitsandbytes or torchao. Four-bit weights of torchao are tested 
 `Int4WeightOnlyConfig` has no kernels for a CPU.
 """
 
-import importlib.util
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from tiny import FAMILIES, relative_error, tiny_model, tiny_text_config
 from torch import nn
 from transformers import AutoModel, AutoModelForCausalLM, BitsAndBytesConfig, LlamaForCausalLM, TorchAoConfig
+from transformers.utils import is_bitsandbytes_available, is_torchao_available
 
 from wings_hf import WingsForCausalLM
 from wings_hf.modeling.wings_quantization import KEPT_MODULES, with_exceptions
@@ -33,8 +33,8 @@ def quiet():
 
 def quantization(method: str, exceptions: list[str] | None = None) -> Any:
     library, *kind = method.split()
-    if importlib.util.find_spec(library) is None:
-        pytest.skip(f"{library} is not installed")
+    if not (is_bitsandbytes_available() if library == "bitsandbytes" else is_torchao_available("0.18.0")):
+        pytest.skip(f"{library} is not installed, or too old")
     if library == "bitsandbytes":
         fields = {"load_in_8bit": True} if kind == ["8"] else {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
         return BitsAndBytesConfig(
