@@ -18,6 +18,7 @@ Checks Wings models on every attention backend of this machine, above all on tho
                parameters of learners, routers and projector move and stay finite.
     memory     twice the length takes twice the memory, forward and backward: no s x s matrix. On a CPU the largest
                tensor stands for it.
+    kernels    on a GPU: scripts/time_kernels.py, which checks, times and profiles the Triton kernels.
 
 Prints a table and writes it as JSON. Exits with 1 if anything failed, with 2 if nothing could be checked. What was
 left out is listed with the reason. Models are small, with random weights under which all parts of the wings matter.
@@ -30,11 +31,13 @@ import json
 import logging
 import platform
 import re
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,6 +48,7 @@ from transformers import AutoConfig, CompileConfig, PrinterCallback, SiglipVisio
 from wings_hf import WingsConfig, WingsForCausalLM, __version__
 
 CHECKS = ("precision", "generate", "trainer", "memory")
+ALL_CHECKS = (*CHECKS, "kernels")
 BACKENDS = ("eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3")
 DTYPES = ("float32", "bfloat16", "float16")
 CACHES: dict[str, dict[str, Any]] = {
@@ -384,6 +388,21 @@ def check_memory(data: Precision, backend: str) -> Result:
     return detail + (", as it keeps a matrix" if backend == "eager" else ""), {"lengths": lengths, "bytes": sizes}
 
 
+# ---- kernels -----------------------------------------------------------------------------------------------------
+
+
+def check_kernels(output: str) -> Result:
+    """Runs time_kernels.py, whose own JSON lies beside ours."""
+    output = str(Path(output).with_name(Path(output).stem + "_kernels.json"))
+    script = Path(__file__).with_name("time_kernels.py")
+    code = subprocess.run([sys.executable, str(script), "--output", output]).returncode
+    if code == 2:
+        raise SkippedError("time_kernels.py found nothing that it can run")
+    if code != 0:
+        raise AssertionError(f"time_kernels.py exits with {code}: see {output}")
+    return f"see {output}", {"output": output}
+
+
 # ---- running -----------------------------------------------------------------------------------------------------
 
 
@@ -429,7 +448,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cpu", action="store_true", help="check what a CPU can, also where there is a GPU")
     parser.add_argument("--quick", action="store_true", help="smaller models, two cases")
     parser.add_argument("--backends", nargs="+", default=BACKENDS, help="any that transformers knows, Hub kernels too")
-    parser.add_argument("--checks", nargs="+", default=CHECKS, choices=CHECKS, help="default: all")
+    parser.add_argument("--checks", nargs="+", default=ALL_CHECKS, choices=ALL_CHECKS, help="default: all")
     parser.add_argument("--dtypes", nargs="+", default=DTYPES, choices=DTYPES, help="default: all")
     parser.add_argument("--cases", nargs="+", choices=CASES, help="default: all, two with --quick")
     parser.add_argument("--output", default="check_gpu.json", help="the JSON file (default: %(default)s)")
@@ -449,6 +468,8 @@ def main(arguments: list[str] | None = None) -> int:
     cases = options.cases or (QUICK_CASES if options.quick else CASES)
     with warnings.catch_warnings(action="ignore"), torch._dynamo.config.patch(recompile_limit=64):  # FlexAttention's
         rows = [row for case in cases for row in run_case(case, options, device)]
+    if device == "cuda" and "kernels" in options.checks:
+        rows.append(run(("kernels", "", "", "triton", ""), check_kernels, options.output))
     counts = {result: sum(row["result"] == result for row in rows) for result in ("ok", "FAILED", "skipped")}
     with open(options.output, "w") as file:
         json.dump({"environment": about, "counts": counts, "rows": rows}, file, indent=1)

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -77,6 +78,21 @@ def test_without_a_gpu_and_without_cpu_nothing_is_claimed(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert check_gpu.main([]) == 2
     assert "--cpu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("code, result", [(0, "ok"), (1, "FAILED"), (2, "skipped")])
+def test_kernels_are_run_by_their_own_script(code, result, tmp_path, monkeypatch):
+    commands = []
+
+    def process(command):
+        commands.append(command)
+        return SimpleNamespace(returncode=code)
+
+    monkeypatch.setattr(check_gpu.subprocess, "run", process)
+    output = str(tmp_path / "report.json")
+    row = check_gpu.run(("kernels", "", "", "triton", ""), check_gpu.check_kernels, output)
+    assert row["result"] == result
+    assert Path(commands[0][1]).is_file() and commands[0][3] == str(tmp_path / "report_kernels.json")
 
 
 @pytest.mark.slow  # compiles FlexAttention for minutes

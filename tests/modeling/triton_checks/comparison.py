@@ -26,17 +26,22 @@ def with_gradients(function: Callable, inputs: list[Tensor], dtype: torch.dtype,
     return [*results, *torch.autograd.grad(results, inputs, seeds)]
 
 
-def compare(found: list[Tensor], base: list[Tensor], exact: list[Tensor]) -> None:
+def shares_of_allowed(found: list[Tensor], base: list[Tensor], exact: list[Tensor]) -> list[float]:
     """
-    The error of each of `found` against `exact` is at most twice that of `base`, in the sum of squares; sums in
-    another order get 1e-6 of the size of the largest of them.
+    The errors of `found` against `exact`, in the sum of squares, as shares of what is allowed.
+
+    That is twice the error of `base`, and for sums in another order 1e-6 of the size of the largest of `exact`.
     """
     size = max(truth.norm().item() for truth in exact)
-    for index, (ours, torchs, truth) in enumerate(zip(found, base, exact, strict=True)):
-        assert ours.isfinite().all(), f"number {index} is not finite"
-        error, allowed = ((each.detach().double() - truth).norm().item() for each in (ours, torchs))
-        allowed = 2 * allowed + 1e-6 * size
-        assert error <= allowed, f"number {index}: error {error}, allowed {allowed}"
+    errors = [[(each.detach().double() - truth).norm().item() for each, truth in zip(of, exact, strict=True)]
+              for of in (found, base)]  # fmt: skip
+    return [ours / (2 * torchs + 1e-6 * size) for ours, torchs in zip(*errors, strict=True)]
+
+
+def compare(found: list[Tensor], base: list[Tensor], exact: list[Tensor]) -> None:
+    """Raises where an error is larger than allowed, or not a number."""
+    shares = shares_of_allowed(found, base, exact)
+    assert all(share <= 1 for share in shares), f"errors as shares of what is allowed: {shares}"
 
 
 def check(kernel: Callable, plain: Callable, inputs: list[Tensor], seeds: list[Tensor], dtype: torch.dtype) -> None:
