@@ -35,7 +35,7 @@ def shares_of_allowed(found: list[Tensor], base: list[Tensor], exact: list[Tenso
     size = max(truth.norm().item() for truth in exact)
     errors = [[(each.detach().double() - truth).norm().item() for each, truth in zip(of, exact, strict=True)]
               for of in (found, base)]  # fmt: skip
-    return [ours / (2 * torchs + 1e-6 * size) for ours, torchs in zip(*errors, strict=True)]
+    return [ours / (2 * torchs + 1e-6 * size) if ours else 0.0 for ours, torchs in zip(*errors, strict=True)]
 
 
 def compare(found: list[Tensor], base: list[Tensor], exact: list[Tensor]) -> None:
