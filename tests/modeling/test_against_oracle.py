@@ -87,10 +87,11 @@ def cotangent(logits: Tensor, real: Tensor) -> Tensor:
 def gradient_errors(actual: dict[str, Tensor | None], wanted: dict[str, Tensor | None]) -> dict[str, float]:
     """max|a - b| per parameter, over its largest gradient.
 
-    A router's bias gathers with both signs what its weight gets position by position, so it is small where these
-    cancel, but its rounding is not: it shares the weight's scale.
+    A router's gradient gathers terms of both signs over rows and positions, so it is small where these cancel, but its
+    rounding is not: all routers share the scale of the largest of their gradients.
     """
     errors = {}
+    routers = [gradient.abs().max() for name, gradient in wanted.items() if ".router." in name and gradient is not None]
     for name, gradient in wanted.items():
         if name not in actual:  # a tied head, named once in the model
             continue
@@ -99,8 +100,8 @@ def gradient_errors(actual: dict[str, Tensor | None], wanted: dict[str, Tensor |
             continue
         assert actual[name] is not None, f"{name}: expected a gradient"
         scale = gradient.abs().max()
-        if name.endswith("router.bias"):
-            scale = torch.maximum(scale, wanted[name.replace("bias", "weight")].abs().max())
+        if ".router." in name:
+            scale = max(routers)
         errors[name] = ((actual[name].double() - gradient).abs().max() / scale).item()
     return errors
 

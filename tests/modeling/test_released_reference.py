@@ -136,22 +136,23 @@ def test_what_each_layer_makes(converted, case, backend, monkeypatch):
     layers = model.model.language_model.layers
     made: dict[str, Tensor] = {}
     current: list[int] = []
-    blend, project_outputs = wings_attention.blend, wings_attention.project_outputs
+    blend, add_outputs = wings_attention.blend, wings_attention.add_outputs
 
-    def spy_on_outputs(at_work, attended, gates, present):
-        prefix = f"layer{current[-1]}"
-        for i, name in enumerate(model.config.learners[-len(at_work) :] if len(at_work) > 1 else ["visual"]):
-            made[f"{prefix}.{name}_learner_out"] = attended[..., i, :] @ at_work[i].o_a @ at_work[i].o_b
-        added = project_outputs(at_work, attended, gates, present)
-        made[f"{prefix}.added"] = added
+    def spy_on_outputs(output, low, ups, gates, present):
+        prefix, count = f"layer{current[-1]}", low.shape[2]
+        for i, name in enumerate(model.config.learners[-count:] if count > 1 else ["visual"]):
+            made[f"{prefix}.{name}_learner_out"] = low[..., i, :] @ ups.unflatten(0, (count, -1))[i]
+        added = add_outputs(output, low, ups, gates, present)
+        made[f"{prefix}.added"] = added - output
         return added
 
-    def spy_on_weights(logits, present):
-        gates = blend(logits, present)
-        made[f"layer{current[-1]}.router_weights"] = gates / 2  # each learner is added twice
+    def spy_on_weights(logits, present, learners):
+        gates = blend(logits, present, learners)
+        # Each learner is added twice; without a router each has weight 1.
+        made[f"layer{current[-1]}.router_weights"] = present.float() / 2 if gates is None else gates / 2
         return gates
 
-    monkeypatch.setattr(wings_attention, "project_outputs", spy_on_outputs)
+    monkeypatch.setattr(wings_attention, "add_outputs", spy_on_outputs)
     monkeypatch.setattr(wings_attention, "blend", spy_on_weights)
 
     def before_layer(index: int):

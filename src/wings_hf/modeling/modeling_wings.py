@@ -41,6 +41,7 @@ from wings_hf.modeling.wings_inputs import merge_images
 from wings_hf.modeling.wings_learners import LowRankLearner
 from wings_hf.modeling.wings_masks import language_model_positions
 from wings_hf.modeling.wings_outputs import WingsCausalLMOutputWithPast, WingsModelOutputWithPast
+from wings_hf.modeling.wings_paged import WingsContinuousBatchingMixin
 from wings_hf.modeling.wings_quantization import restore_packed_weights, with_exceptions
 from wings_hf.modeling.wings_router import ModalityRouter, PositionRouter
 from wings_hf.modeling.wings_semantics import SEMANTICS
@@ -289,7 +290,7 @@ class WingsModel(WingsPreTrainedModel):
         return None if image is None else list(image.pooler_output)
 
 
-class WingsForCausalLM(WingsPreTrainedModel, WingsGenerationMixin, GenerationMixin):
+class WingsForCausalLM(WingsPreTrainedModel, WingsContinuousBatchingMixin, WingsGenerationMixin, GenerationMixin):
     """
     A language model with sight and its own causal head, whole: what its `AutoModelForCausalLM` class does after the
     decoder (soft-capping, scaling, auxiliary losses) is done by that class's own code.

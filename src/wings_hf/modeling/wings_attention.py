@@ -22,24 +22,28 @@ from torch import nn
 from transformers import AttentionInterface, PreTrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from wings_hf.configuration.configuration_wings import LEARNERS
-from wings_hf.modeling.wings_cache import quantizes
+from wings_hf.modeling.wings_cache import append_to_all
 from wings_hf.modeling.wings_context import WingsContext
 from wings_hf.modeling.wings_learners import (
     MODALITY_COLUMNS,
     LearnerMaps,
+    add_low_rank,
+    add_outputs,
     append_key_columns,
     append_query_columns,
+    project_down,
     project_keys_values,
-    project_outputs,
     project_queries,
     split_heads,
 )
+from wings_hf.modeling.wings_packed import PackedLayer, can_pack
 from wings_hf.modeling.wings_rope import RopeSpec
-from wings_hf.modeling.wings_router import VISUAL, Router, blend
+from wings_hf.modeling.wings_router import Router, blend
+from wings_hf.modeling.wings_split import SplitCall, attend_made, attend_split, in_reading_order, split_keys_values
 
 ATTENTION_NAME = f"wings:{__name__}"  # its own for each copy of this module that is loaded as remote code
-HEAD_SIZE_STEP = 8  # fused kernels take head sizes in steps of eight
+HEAD_SIZE_STEPS = {"cpu": 16}  # what fused kernels are fast at; eight elsewhere
+HEAD_SIZE_STEP = 8
 MAX_FLASH_HEAD_SIZE = 256
 # What FlashAttention needs to tell packed samples apart, for the learners as for the main branch.
 PACKING_ARGUMENTS = ("position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
@@ -116,8 +120,7 @@ class WingsAttentionMixin:
         )
         query_input = hidden_states if wings.residual_stream is None else wings.residual_stream(output)
         packing = {name: kwargs[name] for name in PACKING_ARGUMENTS if name in kwargs}
-        added = self.run_learners(query_input, wings, logits, packing)
-        return output if added is None else output + added, weights, *rest
+        return self.run_learners(output, query_input, wings, logits, packing), weights, *rest
 
     # ---- learners -------------------------------------------------------------------------------------------
     def learners_at_work(self, wings: WingsContext) -> tuple[str, ...]:
@@ -128,50 +131,151 @@ class WingsAttentionMixin:
 
     def run_learners(
         self,
+        output: torch.Tensor,
         query_input: torch.Tensor,
         wings: WingsContext,
         logits: torch.Tensor | None,
         packing: dict[str, Any],
-    ) -> torch.Tensor | None:
-        """What all learners add to the attention output, (b, s, d); `None` where no learner is at work."""
+    ) -> torch.Tensor:
+        """The attention output (b, s, d) with what all learners add to it; itself where no learner is at work."""
         names = self.learners_at_work(wings)
         if not names and wings.cache is None:
-            return None
-        maps = {name: getattr(self, f"{name}_learner")(query_input) for name in self.learner_names}
-        keys, values = self.learner_keys_values(wings, maps, query_input.device)
-        if not names:
-            return None
-        at_work = [maps[name] for name in names]
-        attended = self.attend_learners(names, at_work, query_input, keys, values, wings, packing)
-        indices = [LEARNERS.index(name) for name in names]
-        present = wings.present[..., indices].to(query_input.device)
-        gates = blend(logits, present)
-        return project_outputs(at_work, attended, gates, self.rows_added_to(names, present, wings))
+            return output
+        packed = self._packed(names, query_input, wings)
+        if packed is not None:
+            low, ups = self.gather_packed(names, packed, query_input, wings), packed.o_b
+        else:
+            maps = {name: getattr(self, f"{name}_learner")(query_input) for name in self.learner_names}
+            low = self.gather(names, maps, query_input, wings, packing)
+            if not names:
+                return output
+            ups = torch.cat([maps[name].o_b for name in names])
+        if wings.all_present(names) and ("visual" in names or not self.visual_context_only):
+            return add_outputs(output, low, ups, blend(logits, None, len(names)), None)
+        present = wings.present_of(names).to(output.device)
+        gates = blend(logits, present, len(names))
+        return add_outputs(output, low, ups, gates, self.rows_added_to(names, present, wings))
 
     def rows_added_to(self, names: tuple[str, ...], present: torch.Tensor, wings: WingsContext) -> torch.Tensor:
         """Rows that get something from each of the learners `names`, bool (b, s, n), out of those `present`."""
         return present & wings.present[..., :1].to(present.device) if self.visual_context_only else present
 
+    def gather(
+        self,
+        names: tuple[str, ...],
+        maps: dict[str, LearnerMaps],
+        query_input: torch.Tensor,
+        wings: WingsContext,
+        packing: dict[str, Any],
+    ) -> torch.Tensor | None:
+        """
+        What each of the learners `names` gathers, mapped down, (b, s, n, r); fills the cache.
+
+        There are three ways, with one result: in pieces where the host knows what lies where (wings_split.py); for
+        one row, over all keys at once; else in one call of the backend, where extra columns keep the modalities apart.
+        """
+        self._pack(names, maps, wings)
+        at_work = [maps[name] for name in names]
+        split = wings.split() if names and query_input.device.type == "cpu" else None
+        if split is not None:
+            call = SplitCall(split, names, self.learner_heads, wings.rotation(self.learner_rope))
+            if wings.cache is None or torch.is_grad_enabled():
+                if wings.cache is not None:  # which takes keys and values that gradients go through
+                    self.learner_keys_values(wings, maps, query_input.device)
+                return attend_split(call, query_input, wings.x, at_work)
+            made = split_keys_values(call, wings.x, maps)
+            wings.cache.wings.update(*in_reading_order(call, made, *query_input.shape[:2]), self.learner_cache_index)
+            return attend_made(call, query_input, made, at_work)
+        one_row = query_input.shape[1] == 1 and wings.plain
+        mask = None if one_row or not names else wings.mask()  # made before the cache takes this call's keys
+        keys, values = self.learner_keys_values(wings, maps, query_input.device)
+        if not names:
+            return None
+        if one_row:
+            attended = self.attend_one_row(names, at_work, query_input, keys, values, wings)
+        else:
+            attended = self.attend_learners(names, at_work, query_input, keys, values, mask, wings, packing)
+        return project_down(at_work, attended)
+
+    def _pack(self, names: tuple[str, ...], maps: dict[str, LearnerMaps], wings: WingsContext) -> None:
+        """Packs the maps of this call for the decoding steps to come."""
+        keeps = names and wings.cache is not None and wings.plain and not torch.is_grad_enabled()
+        if not keeps or wings.positions.shape[1] == 1 or torch.compiler.is_compiling():
+            return
+        if can_pack([getattr(self, f"{name}_learner") for name in names]):
+            wings.cache.wings_packed.add(self.learner_cache_index, names, maps, self.learner_rope)
+
+    def _packed(self, names: tuple[str, ...], query_input: torch.Tensor, wings: WingsContext) -> PackedLayer | None:
+        """This layer's packed maps, in a decoding step that can do with them."""
+        if query_input.shape[1] > 1 or wings.cache is None or wings.brings_images or not wings.plain:
+            return None
+        return None if torch.is_grad_enabled() else wings.cache.wings_packed.layer(self.learner_cache_index, names)
+
+    def gather_packed(
+        self, names: tuple[str, ...], packed: PackedLayer, query_input: torch.Tensor, wings: WingsContext
+    ) -> torch.Tensor:
+        """As `gather`, for one row of text and packed maps."""
+        keys, values = wings.once("keys of all layers", lambda: self._all_keys_values(wings))[self.learner_cache_index]
+        queries = packed.queries(query_input).unflatten(-1, (self.learner_heads, -1)).permute(1, 2, 0, 3)
+        attended = self._attend_one_row(names, queries, keys, values, wings)
+        return packed.down(attended)
+
+    def _all_keys_values(self, wings: WingsContext) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """For each layer keys and values of all positions, (b, h, t, e), once this text position is among them."""
+        keys, values = wings.cache.wings_packed.keys_values(wings.x)
+        keys, values = (states.unflatten(-1, (self.learner_heads, 1, -1)) for states in (keys, values))
+        if self.learner_rope is not None:
+            keys = self.learner_rope.rotate(keys, wings.rope(self.learner_rope))
+        return append_to_all(wings.cache, keys, values)
+
     def learner_keys_values(
         self, wings: WingsContext, maps: dict[str, LearnerMaps], device: torch.device
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keys and values of all positions, cached ones included, each (b, h, t, e + MODALITY_COLUMNS)."""
-        names = self.learner_names
-        owners = [wings.owners(name).to(device) for name in names]
-        keys, values = project_keys_values(list(maps.values()), wings.x.to(device), owners)
+        """Keys and values of all positions, cached ones included, each (b, h, t, e)."""
+        x = wings.x.to(device)
+        if not wings.brings_images:
+            only = maps.get("textual")
+            keys, values = (x, x) if only is None else project_keys_values([only], x, None)
+        else:
+            owners = [wings.owners(name).to(device) for name in maps]
+            keys, values = project_keys_values(list(maps.values()), x, owners)
         keys, values = split_heads(keys, self.learner_heads), split_heads(values, self.learner_heads)
         if self.learner_rope is not None:
             keys = self.learner_rope.rotate(keys, wings.rope(self.learner_rope))
-        foreign = [wings.foreign(name).to(device) for name in names]
-        quantized = wings.cache is not None and quantizes(wings.cache, self.learner_cache_index)
-        if quantized:  # -M would swallow the numbers that it shares a scale with: the notes make the columns again
-            keys, values = wings.cache.wings.update(keys, values, self.learner_cache_index)
-            classes = wings.notes[0][0].to(device)
-            foreign = [classes > VISUAL if name == "visual" else classes == VISUAL for name in names]
-        keys, values = append_key_columns(keys, foreign), nn.functional.pad(values, (0, MODALITY_COLUMNS))
-        if wings.cache is not None and not quantized:
+        if wings.cache is not None:
             keys, values = wings.cache.wings.update(keys, values, self.learner_cache_index)
         return keys, values
+
+    def attend_one_row(
+        self,
+        names: tuple[str, ...],
+        maps: list[LearnerMaps],
+        query_input: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        wings: WingsContext,
+    ) -> torch.Tensor:
+        """What each learner gathers for one row, (b, 1, n, d): all learners read keys and values in one pass."""
+        rows = [add_low_rank(query_input, each.q_a, each.q_b) for each in maps]
+        queries = torch.cat([split_heads(row, self.learner_heads) for row in rows], dim=2)  # (b, h, n, e)
+        return self._attend_one_row(names, queries, keys, values, wings).unsqueeze(1)
+
+    def _attend_one_row(
+        self,
+        names: tuple[str, ...],
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        wings: WingsContext,
+    ) -> torch.Tensor:
+        """Queries before rotation (b, h, n, e), keys and values (b, h, t, e) -> (b, n, d)."""
+        if self.learner_rope is not None:
+            queries = self.learner_rope.rotate(queries, wings.rope(self.learner_rope))
+        bias = wings.own_keys_only(names, queries.dtype).to(queries.device)
+        attended = nn.functional.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=bias, scale=queries.shape[-1] ** -0.5
+        )
+        return attended.transpose(1, 2).flatten(2)
 
     def attend_learners(
         self,
@@ -180,10 +284,13 @@ class WingsAttentionMixin:
         query_input: torch.Tensor,
         keys: torch.Tensor,
         values: torch.Tensor,
+        mask: Any,
         wings: WingsContext,
         packing: dict[str, Any],
     ) -> torch.Tensor:
         """What each learner gathers from the keys of its modality, (b, s, n, d): one grouped-query call for all."""
+        foreign = [states.to(keys.device) for states in wings.foreign_keys(self.learner_names)]
+        keys, values = append_key_columns(keys, foreign), nn.functional.pad(values, (0, MODALITY_COLUMNS))
         queries = project_queries(maps, query_input)  # (b, s, n, d)
         queries = queries.unflatten(-1, (self.learner_heads, -1)).permute(0, 3, 2, 1, 4)  # (b, h, n, s, e)
         head_size = queries.shape[-1]
@@ -201,7 +308,7 @@ class WingsAttentionMixin:
             queries.flatten(1, 2),
             keys,
             values,
-            wings.mask,
+            mask,
             dropout=0.0,
             scaling=head_size**-0.5,
             **packing,
@@ -227,8 +334,8 @@ def plain_eager_attention(
     """Eager attention without softcap, sinks or bias: query (b, h * n, s, e), key and value (b, h, t, e)."""
     key = key.repeat_interleave(module.num_key_value_groups, dim=1)
     value = value.repeat_interleave(module.num_key_value_groups, dim=1)
-    # float32: in float16 a mask's lowest number and a foreign key's score together are -inf.
-    scores = (query @ key.transpose(2, 3)).float() * scaling
+    # float32 at least: in float16 a mask's lowest number and a foreign key's score together are -inf.
+    scores = (query @ key.transpose(2, 3)).to(torch.promote_types(query.dtype, torch.float32)) * scaling
     if attention_mask is not None:
         scores = scores + attention_mask
     weights = scores.softmax(-1).to(query.dtype)
@@ -262,6 +369,9 @@ def wings_attention_forward(
         output, weights = backend(module, query, key, value, attention_mask, **kwargs)
         return output, (weights, None)
     columns, logits = _router_columns(module, query, value, wings)
+    if query.shape[2] == 1 and _weights_are_plain(module, attention_mask, kwargs):
+        output, attended = _attend_with_weights(query, key, value, columns, attention_mask, kwargs["scaling"])
+        return output, (None, logits(attended))
     if module.config._attn_implementation == "eager":
         output, weights = backend(module, query, key, value, attention_mask, **kwargs)
         attended = (weights @ columns.unsqueeze(1)).transpose(1, 2)  # (b, s, H, c)
@@ -285,6 +395,38 @@ def _router_columns(
     return columns.to(value.dtype), lambda attended: module.router.logits(weight, bias, attended)
 
 
+def _weights_are_plain(module: Any, attention_mask: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether the weights are a softmax of scaled and masked scores, as sdpa computes them, and may be formed here."""
+    if module.config._attn_implementation != "sdpa" or module.visual_context_only or kwargs.get("dropout"):
+        return False
+    return all(kwargs.get(name) is None for name in ("position_bias", "cache", "s_aux", "softcap"))
+
+
+def _attend_with_weights(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    columns: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Attention output (b, 1, H, e) and attended columns (b, 1, H, c) of one row, whose weights are small.
+
+    Nothing as long as the keys is copied, as widened values would be at each step.
+    """
+    batch, heads, _, size = query.shape
+    queries = query.reshape(batch * key.shape[1], -1, size)  # (b * K, H / K, e)
+    scores = torch.bmm(queries * scaling, key.flatten(0, 1).transpose(1, 2)).float()
+    if attention_mask is not None:
+        if attention_mask.dtype == torch.bool:
+            attention_mask = torch.where(attention_mask, 0.0, torch.finfo(torch.float32).min)
+        scores = (scores.view(batch, heads, 1, -1) + attention_mask).view(scores.shape)
+    weights = scores.softmax(-1).to(value.dtype)
+    output = torch.bmm(weights, value.flatten(0, 1)).view(batch, 1, heads, size)
+    return output, torch.bmm(weights.view(batch, heads, -1), columns).unsqueeze(1)
+
+
 def _ride_in_values(
     module: Any,
     backend: Callable,
@@ -303,17 +445,21 @@ def _ride_in_values(
     room for more columns, a second call carries R alone.
     """
     size, count = value.shape[-1], columns.shape[-1]
+    step = HEAD_SIZE_STEPS.get(value.device.type, HEAD_SIZE_STEP)
+    more = -(size + count) % step + count  # up to the next step
     columns = columns.unsqueeze(1).expand(-1, key.shape[1], -1, -1)  # (b, K, t, c)
-    full = "flash" in module.config._attn_implementation and size + HEAD_SIZE_STEP > MAX_FLASH_HEAD_SIZE
+    full = "flash" in module.config._attn_implementation and size + more > MAX_FLASH_HEAD_SIZE
     if full or module.visual_context_only:
         output, _ = backend(module, query, key, value, attention_mask, **kwargs)
         narrow = nn.functional.pad(columns, (0, size - count))
         attended, _ = backend(module, query, key, narrow, attention_mask, **kwargs)
         return output, (None, logits(attended[..., :count]))
-    query, key = (nn.functional.pad(states, (0, HEAD_SIZE_STEP)) for states in (query, key))
-    value = torch.cat([value, nn.functional.pad(columns, (0, HEAD_SIZE_STEP - count))], dim=-1)
+    zero = query.new_zeros(1)
+    query, key = (torch.cat([states, zero.expand(*states.shape[:-1], more)], dim=-1) for states in (query, key))
+    value = torch.cat([value, nn.functional.pad(columns, (0, more - count))], dim=-1)
     output, _ = backend(module, query, key, value, attention_mask, **kwargs)
-    return output[..., :size].contiguous(), (None, logits(output[..., size : size + count]))
+    output, attended = output.split([size, more], dim=-1)
+    return output.contiguous(), (None, logits(attended[..., :count]))
 
 
 AttentionInterface.register(ATTENTION_NAME, wings_attention_forward)

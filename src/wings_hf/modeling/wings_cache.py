@@ -30,10 +30,111 @@ from transformers.utils import logging
 
 from wings_hf.modeling.wings_classes import winged_class
 from wings_hf.modeling.wings_masks import packed_samples
+from wings_hf.modeling.wings_packed import PackedLearners
 
 logger = logging.get_logger(__name__)
 
+ROOM_SHARE, ROOM_LEAST = 8, 64  # a layer that grows takes an eighth more than it needs, and 64 tokens at least
+
 Notes = tuple[torch.Tensor, torch.Tensor]
+
+
+class GrowingLayer(DynamicLayer):
+    """
+    A dynamic layer that writes new keys and values behind the old ones, into room taken ahead of need.
+
+    `keys` and `values` are views of the filled part. Whoever replaces them (beam reordering, repetition, offloading)
+    need not know: a view of anything but the room is copied into new room at the next update.
+    """
+
+    room: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        past = self.get_seq_length()
+        if past == 0:  # nothing to write behind: what is made for the cache need not be copied
+            self.keys, self.values = key_states, value_states
+            return key_states, value_states
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():  # a graph may hold on to the past as it was
+            return super().update(key_states, value_states, *args, **kwargs)
+        length = past + key_states.shape[-2]
+        if not self._has_room(length):
+            self._take_room(length + max(length // ROOM_SHARE, ROOM_LEAST))
+        for room, states in zip(self.room, (key_states, value_states), strict=True):
+            room[:, :, past:length] = states
+        self.keys, self.values = (room[:, :, :length] for room in self.room)
+        return self.keys, self.values
+
+    def _take_room(self, length: int) -> None:
+        past = self.keys.shape[-2]
+        self.room = tuple(old.new_empty(*old.shape[:2], length, old.shape[-1]) for old in (self.keys, self.values))
+        for room, old in zip(self.room, (self.keys, self.values), strict=True):
+            room[:, :, :past] = old
+
+    def _has_room(self, length: int) -> bool:
+        if self.room is None or length > self.room[0].shape[2]:
+            return False
+        if self.room[0].is_inference() and not torch.is_inference_mode_enabled():
+            return False  # which torch allows nobody to write to
+        pairs = zip(self.room, (self.keys, self.values), strict=True)
+        return all(
+            view.data_ptr() == room.data_ptr() and view.shape[:2] == room.shape[:2] and view.stride() == room.stride()
+            for room, view in pairs
+        )
+
+    def offload(self) -> None:
+        self.room = None
+        super().offload()
+
+    def reset(self) -> None:
+        self.room = None
+        super().reset()
+
+
+def append_to_all(cache: Any, keys: torch.Tensor, values: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """
+    Appends one position to all learner layers at once.
+
+    Args:
+        cache: an extended cache.
+        keys, values: (L, b, h, 1, e).
+
+    Returns:
+        what each layer's `update` would: keys and values of all positions, (b, h, t, e).
+    """
+    layers = cache.wings.layers[: len(keys)]
+    if cache.wings.offloading or not all(type(layer) is GrowingLayer and layer.is_initialized for layer in layers):
+        return [cache.wings.update(k, v, index) for index, (k, v) in enumerate(zip(keys, values, strict=True))]
+    past = layers[0].get_seq_length()
+    room = cache.wings_room
+    if room is None or past >= room[0].shape[3] or not _are_views(layers, room):
+        spare = max(past // ROOM_SHARE, ROOM_LEAST)
+        room = tuple(new.new_empty(*new.shape[:3], past + spare, new.shape[4]) for new in (keys, values))
+        for index, layer in enumerate(layers):
+            room[0][index, :, :, :past], room[1][index, :, :, :past] = layer.keys, layer.values
+        cache.wings_room = room
+    views = []
+    for whole, new in zip(room, (keys, values), strict=True):
+        whole[:, :, :, past] = new.squeeze(3)
+        views.append(whole[:, :, :, : past + 1].unbind(0))
+    for layer, layer.keys, layer.values in zip(layers, *views, strict=True):
+        layer.room = None
+    return list(zip(*views, strict=True))
+
+
+def _are_views(layers: list[CacheLayerMixin], room: tuple[torch.Tensor, torch.Tensor]) -> bool:
+    """Whether the layers still are the beginnings of the parts of the room."""
+    if room[0].is_inference() and not torch.is_inference_mode_enabled():
+        return False  # which torch allows nobody to write to
+    step = room[0].stride(0) * room[0].element_size()
+    first, shape = room[0].data_ptr(), room[0].shape[1:3]
+    return all(
+        layer.keys.data_ptr() == first + index * step and layer.keys.shape[:2] == shape
+        for index, layer in enumerate(layers)
+    )
 
 
 class WingsCacheMixin:
@@ -41,10 +142,13 @@ class WingsCacheMixin:
 
     wings: Cache
     wings_saw_images: bool
+    wings_packed: PackedLearners
+    wings_room: tuple[torch.Tensor, torch.Tensor] | None
 
     def reset(self) -> None:
         super().reset()
         self.wings.reset()
+        self.wings_room = None
         self.wings_saw_images = False
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
@@ -107,6 +211,8 @@ def extend_cache(cache: Cache, num_learner_layers: int, static_length: int | Non
     cache.__class__ = winged_class(WingsCacheMixin, type(cache))
     cache.wings = Cache(layers=layers, offloading=cache.offloading)
     cache.wings_saw_images = False
+    cache.wings_room = None
+    cache.wings_packed = PackedLearners(num_learner_layers)
     cache.wings_learner_layers = num_learner_layers
 
 
@@ -173,13 +279,8 @@ def _learner_layer(like: CacheLayerMixin | None, static_length: int | None) -> C
     return _plain_layer(static_length)
 
 
-def quantizes(cache: WingsCacheMixin, index: int) -> bool:
-    """Whether a layer of `cache.wings` keeps its keys and values quantized."""
-    return isinstance(cache.wings.layers[index], QuantizedLayer)
-
-
 def _plain_layer(static_length: int | None) -> CacheLayerMixin:
-    return DynamicLayer() if static_length is None else StaticLayer(max_cache_len=static_length)
+    return GrowingLayer() if static_length is None else StaticLayer(max_cache_len=static_length)
 
 
 def _sliding_layer(like: CacheLayerMixin) -> CacheLayerMixin:

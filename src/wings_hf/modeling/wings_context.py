@@ -10,15 +10,20 @@ Shapes: `b` batch, `s` positions of this call, `t` keys, cached ones included.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
 
+from wings_hf.configuration.configuration_wings import LEARNERS
 from wings_hf.modeling.wings_cache import Notes, past_classes, write_notes
 from wings_hf.modeling.wings_masks import call_positions, check_router_length, learner_masks, packed_samples
-from wings_hf.modeling.wings_rope import RopeSpec
+from wings_hf.modeling.wings_rope import RopeSpec, RopeTables
 from wings_hf.modeling.wings_router import NO_KEY, TEXT_AFTER, TEXT_BEFORE, VISUAL
+from wings_hf.modeling.wings_split import Rotation, Split, make_split
+
+OTHER = {"visual": "textual", "textual": "visual"}
 
 
 @dataclass
@@ -30,7 +35,10 @@ class WingsContext:
         present: whether a visible visual, a visible textual key exists for the row, bool (b, s, 2).
         positions: position ids, long (b, s).
         sees_images: False where it is known, without asking the device, that no row has a visual key.
-        mask: causal mask of the learners, in the form that the attention backend takes.
+        brings_images: False where it is known that this call's positions hold text only.
+        plain: whether a row sees all earlier keys of its sample, and no mask of the user says otherwise.
+        make_mask: makes the causal mask of the learners, in the form that the attention backend takes.
+        make_split: sorts the positions by modality; `None` where the host does not know them.
         notes: class and position of every key that full and that sliding layers return, each (b, t).
         cache: the extended cache, or `None`.
         x: initial embeddings, (b, s, d): what the first layer receives. Set there.
@@ -42,26 +50,77 @@ class WingsContext:
     present: torch.Tensor
     positions: torch.Tensor
     sees_images: bool
-    mask: Any
+    brings_images: bool
+    plain: bool
+    make_mask: Callable[[], Any]
+    make_split: Callable[[], Split] | None
     notes: tuple[Notes, Notes]
     cache: Any = None
     x: torch.Tensor | None = None
     residual_stream: Callable[[torch.Tensor], torch.Tensor] | None = None
-    rope_tables: dict[tuple, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    made: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` gives, made for the first layer that asks and kept for the others."""
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
 
     def owners(self, learner: str) -> torch.Tensor:
         """Positions of this call whose keys the learner sees, bool (b, s)."""
         return self.visual if learner == "visual" else self.textual
 
-    def foreign(self, learner: str) -> torch.Tensor:
-        """Positions of this call that hold the other modality, bool (b, s)."""
-        return self.textual if learner == "visual" else self.visual
+    def keys_of(self, learner: str) -> torch.Tensor:
+        """Keys, cached ones included, that the learner sees, bool (b, t)."""
+        classes = self.notes[0][0]
+        return classes == VISUAL if learner == "visual" else classes > VISUAL
 
-    def rope(self, spec: RopeSpec) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rotary tables for this call's positions, made once for all layers that share a theta."""
-        if spec.key not in self.rope_tables:
-            self.rope_tables[spec.key] = spec.tables(self.positions)
-        return self.rope_tables[spec.key]
+    def foreign_keys(self, learners: tuple[str, ...]) -> list[torch.Tensor]:
+        """For each learner the keys of the other modality, bool (b, t); padding is foreign to none."""
+        return self.once("foreign", lambda: [self.keys_of(OTHER[name]) for name in learners])
+
+    def own_keys_only(self, learners: tuple[str, ...], dtype: torch.dtype) -> torch.Tensor:
+        """What a row that sees all keys adds to the scores of each learner, (b, 1, n, t): 0 for keys that it sees."""
+
+        def make() -> torch.Tensor:
+            own = torch.stack([self.keys_of(name) for name in learners], dim=1)
+            return torch.where(own, 0.0, torch.finfo(dtype).min).to(dtype).unsqueeze(1)
+
+        return self.once(("own", learners, dtype), make)
+
+    def present_of(self, learners: tuple[str, ...]) -> torch.Tensor:
+        """Whether a visible key of each learner exists for the row, bool (b, s, n)."""
+        return self.once(("present", learners), lambda: self.present[..., [LEARNERS.index(name) for name in learners]])
+
+    def all_present(self, learners: tuple[str, ...]) -> bool:
+        """Whether every row has a visible key of each learner, where the host can tell at no cost."""
+        if not self.plain or self.present.device.type != "cpu" or torch.compiler.is_compiling():
+            return False
+        return self.once(("all present", learners), lambda: bool(self.present_of(learners).all()))
+
+    def mask(self) -> Any:
+        """The learners' causal mask."""
+        return self.once("mask", self.make_mask)
+
+    def split(self) -> Split | None:
+        """The positions sorted by modality; `None` where the host does not know them."""
+        return None if self.make_split is None else self.once("split", self.make_split)
+
+    def rope(self, spec: RopeSpec) -> RopeTables:
+        """Rotary tables for this call's positions, (b, 1, s, p), made once for all layers that share a theta."""
+        return self.once(spec.key, lambda: spec.tables(self.positions))
+
+    def rotation(self, spec: RopeSpec | None) -> Rotation | None:
+        """The same at the sorted positions of `split`."""
+        if spec is None:
+            return None
+
+        def make() -> Rotation:
+            sorted_positions = self.positions.flatten().index_select(0, self.split().order)
+            cos, sin = spec.tables(sorted_positions.unsqueeze(0))  # (1, 1, N, p)
+            return Rotation(spec, (cos[0, 0], sin[0, 0]))
+
+        return self.once(("sorted", spec.key), make)
 
 
 def make_context(
@@ -93,7 +152,8 @@ def make_context(
     positions = call_positions(inputs_embeds, masks.given, position_ids, past)
     check_router_length(config, positions, past, given=position_ids is not None)
     packed = position_ids is not None and attention_mask is None and cache is None
-    starts = _sample_starts(packed_samples(positions)) if packed else None
+    samples = packed_samples(positions) if packed else None
+    starts = None if samples is None else _sample_starts(samples)
     sees_images = images != 0 or (cache is not None and cache.wings_saw_images)
     if cache is not None:
         cache.wings_saw_images = sees_images
@@ -112,13 +172,25 @@ def make_context(
     notes = ((classes, positions),) * 2 if cache is None else write_notes(cache, notes_layer, classes, positions)
     if masks.custom is not None:
         has_visual, has_text = _visible(masks.custom, notes[0][0])
+    plain = masks.custom is None
+    splits = (
+        plain
+        and text_config._attn_implementation == "sdpa"
+        and inputs_embeds.device.type == "cpu"
+        and inputs_embeds.shape[1] > 1
+        and past_keys is None
+        and not torch.compiler.is_compiling()
+    )
     return WingsContext(
         visual=visual,
         textual=textual,
         present=torch.stack([has_visual, has_text], dim=-1),
         positions=positions,
         sees_images=sees_images,
-        mask=masks.attention,
+        brings_images=images != 0,
+        plain=plain,
+        make_mask=masks.make,
+        make_split=partial(make_split, visual, textual, samples) if splits else None,
         notes=notes,
         cache=cache,
     )

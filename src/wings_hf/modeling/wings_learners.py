@@ -58,24 +58,28 @@ class LowRankLearner(nn.Module):
 
         Attention fetches them by calling the module, since that is when offloading hooks bring its weights in.
         """
+        plain = self._parameters  # in the order of the fields, unless something stands in for one of them
+        if len(plain) == len(LearnerMaps._fields):
+            return LearnerMaps(*plain.values())
         return LearnerMaps(*(getattr(self, name) for name in LearnerMaps._fields))
 
     def extra_repr(self) -> str:
         return "hidden_size={}, rank={}".format(*self.q_a.shape)
 
 
+def add_low_rank(states: torch.Tensor, down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+    """`states (1 + down up)`: (..., d) -> (..., d), the residual added in the pass that writes the result."""
+    flat = states.flatten(0, -2)
+    return torch.addmm(flat, flat @ down, up).view(states.shape)
+
+
 def project_queries(learners: Sequence[LearnerMaps], hidden_states: torch.Tensor) -> torch.Tensor:
-    """
-    `q = n (1 + Wq)` for each learner: (b, s, d) -> (b, s, n, d). One matmul reads the activations for all.
-    """
-    low = hidden_states @ torch.cat([learner.q_a for learner in learners], dim=1)  # (b, s, n * r)
-    low = low.unflatten(-1, (len(learners), -1))  # (b, s, n, r)
-    up = torch.stack([learner.q_b for learner in learners])  # (n, r, d)
-    return hidden_states.unsqueeze(-2) + torch.einsum("bsnr,nrd->bsnd", low, up)
+    """`q = n (1 + Wq)` for each learner: (b, s, d) -> (b, s, n, d)."""
+    return torch.stack([add_low_rank(hidden_states, each.q_a, each.q_b) for each in learners], dim=-2)
 
 
 def project_keys_values(
-    learners: Sequence[LearnerMaps], x: torch.Tensor, owners: Sequence[torch.Tensor]
+    learners: Sequence[LearnerMaps], x: torch.Tensor, owners: Sequence[torch.Tensor] | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     `k = x (1 + Wk)` and `v = x (1 + Wv)` with the maps of each position's own modality.
@@ -83,11 +87,14 @@ def project_keys_values(
     Args:
         learners: the layer's learners.
         x: initial embeddings, (b, s, d).
-        owners: for each learner, the positions of its modality, bool (b, s).
+        owners: for each learner, the positions of its modality, bool (b, s); `None` where one learner owns all.
 
     Returns:
         keys and values, each (b, s, d).
     """
+    if owners is None:
+        (only,) = learners
+        return add_low_rank(x, only.k_a, only.k_b), add_low_rank(x, only.v_a, only.v_b)
     down = torch.cat([weight for learner in learners for weight in (learner.k_a, learner.v_a)], dim=1)
     low = (x @ down).unflatten(-1, (len(learners), 2, -1))  # (b, s, n, 2, r)
     low = low * torch.stack(tuple(owners), dim=-1)[..., None, None].to(low.dtype)
@@ -96,20 +103,29 @@ def project_keys_values(
     return x + keys, x + values
 
 
-def project_outputs(
-    learners: Sequence[LearnerMaps], attended: torch.Tensor, gates: torch.Tensor, present: torch.Tensor
+def project_down(learners: Sequence[LearnerMaps], attended: torch.Tensor) -> torch.Tensor:
+    """What each learner gathered through the down map of its output: (b, s, n, d) -> (b, s, n, r)."""
+    return torch.stack([attended[..., i, :] @ learner.o_a for i, learner in enumerate(learners)], dim=-2)
+
+
+def add_outputs(
+    output: torch.Tensor, low: torch.Tensor, ups: torch.Tensor, gates: torch.Tensor | None, present: torch.Tensor | None
 ) -> torch.Tensor:
     """
-    `sum over learners of g * attended Wo`, exactly 0 where a learner has no visible key.
+    `output + sum over learners of g * out`, Eq. 5; exactly `output` where no learner adds anything.
 
     Args:
-        attended: what each learner's attention gathered, (b, s, n, d).
-        gates: router weights g, float32 (b, s, n).
-        present: whether the row has a visible key of that learner, bool (b, s, n).
+        output: the main attention's, (b, s, d).
+        low: what each learner gathered, mapped down, (b, s, n, r).
+        ups: up maps of the learners' outputs, (n * r, d).
+        gates: router weights g, float32 (b, s, n); `None` for weight 1 throughout.
+        present: whether the row gets something from that learner, bool (b, s, n); `None` where all do from all.
     """
-    low = torch.stack([attended[..., i, :] @ learner.o_a for i, learner in enumerate(learners)], dim=-2)
-    low = torch.where(present.unsqueeze(-1), low * gates.unsqueeze(-1).to(low.dtype), 0.0)
-    return low.flatten(-2) @ torch.cat([learner.o_b for learner in learners])
+    if gates is not None:
+        low = low * gates.unsqueeze(-1).to(low.dtype)
+    if present is not None:
+        low = torch.where(present.unsqueeze(-1), low, 0.0)
+    return torch.addmm(output.flatten(0, 1), low.reshape(-1, len(ups)), ups).view(output.shape)
 
 
 def split_heads(states: torch.Tensor, heads: int) -> torch.Tensor:

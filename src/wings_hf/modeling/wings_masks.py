@@ -6,6 +6,7 @@ Masks and positions of one call, as the learners and the router need them.
 Shapes: `b` batch, `s` positions of the call, `t` keys, cached ones included.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +19,14 @@ from transformers.masking_utils import create_causal_mask
 class LearnerMasks:
     """
     Args:
-        attention: causal mask of the learners (no sliding window), in the form that the attention backend takes.
+        make: makes the causal mask of the learners (no sliding window), in the form that the attention backend takes;
+            to be called before they write to the cache.
         custom: the same where the user gave it, (b, 1, s, t): it may be other than causal.
         padding: False at padding among this call's positions, bool (b, s); `None` where there is none.
         given: the mask that the user gave, 1 for tokens and 0 for padding, (b, t), or `None`.
     """
 
-    attention: Any
+    make: Callable[[], Any]
     custom: torch.Tensor | None
     padding: torch.Tensor | None
     given: torch.Tensor | None
@@ -52,14 +54,6 @@ def learner_masks(
         learner_mask = attention_mask.get("full_attention") if learner_mask is None else learner_mask
     elif learner_mask is None and attention_mask is not None and given is None:
         learner_mask = custom = _check_custom_mask(attention_mask, config._attn_implementation)
-    elif learner_mask is None:
-        learner_mask = create_causal_mask(
-            config=config,
-            inputs_embeds=inputs_embeds,
-            attention_mask=given,
-            past_key_values=None if cache is None else cache.wings,
-            position_ids=position_ids,
-        )
     if given is not None:
         past = 0 if cache is None else cache.get_seq_length()
         expected = past + inputs_embeds.shape[1]
@@ -71,7 +65,19 @@ def learner_masks(
         padding_mask = given[:, _call_columns(inputs_embeds, given, past)]
     if padding_mask is not None:
         padding_mask = padding_mask.to(inputs_embeds.device, torch.bool)
-    return LearnerMasks(learner_mask, custom, padding_mask, given)
+
+    def make() -> Any:
+        if isinstance(attention_mask, dict) or learner_mask is not None:
+            return learner_mask
+        return create_causal_mask(
+            config=config,
+            inputs_embeds=inputs_embeds,
+            attention_mask=given,
+            past_key_values=None if cache is None else cache.wings,
+            position_ids=position_ids,
+        )
+
+    return LearnerMasks(make, custom, padding_mask, given)
 
 
 def _check_custom_mask(attention_mask: Any, backend: str) -> torch.Tensor:

@@ -88,9 +88,10 @@ def make_released_context(
     has_image = (classes == VISUAL).any(-1, keepdim=True)
     present = torch.stack([has_image, torch.ones_like(has_image)], dim=-1).expand(-1, index.shape[1], -1)
     values = {item.name: getattr(canonical, item.name) for item in fields(canonical)}
+    values |= {"present": present, "plain": False, "make_mask": lambda: None, "make_split": None}
     found = {name: seen.any(-1) for name, seen in sees.items()}
     reads = {name: seen | ~found[name].unsqueeze(-1) for name, seen in sees.items()}
-    return ReleasedContext(**{**values, "present": present}, reads=reads, found=found)
+    return ReleasedContext(**values, reads=reads, found=found)
 
 
 def _row_index(classes: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
@@ -183,6 +184,7 @@ class ReleasedAttentionMixin(WingsAttentionMixin):
         query_input: torch.Tensor,
         keys: torch.Tensor,
         values: torch.Tensor,
+        mask: Any,
         wings: ReleasedContext,
         packing: dict[str, Any],
     ) -> torch.Tensor:

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
+RopeTables = tuple[torch.Tensor, torch.Tensor]
+
 # Whether neighbouring columns make a pair, in backbones that have no `rotate_half` to ask.
 INTERLEAVED = {"gpt_oss": False, "deepseek_v2": True, "llama4_text": True}
 
@@ -39,24 +41,33 @@ class RopeSpec:
         """What tells it from others, in a form that older versions of torch can look up in a compiled graph."""
         return self.theta, self.size, self.interleaved, self.dtype
 
-    def tables(self, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines, float32 (b, 1, s, p), for `positions` (b, s)."""
+    def tables(self, positions: torch.Tensor) -> RopeTables:
+        """Cosines, and sines with the sign of the rotation, float32 (b, 1, s, p), for `positions` (b, s)."""
         exponents = torch.arange(0, self.size, 2, device=positions.device, dtype=torch.float32) / self.size
         angles = positions.float().unsqueeze(-1) * self.theta**-exponents  # (b, s, p / 2)
-        angles = angles.repeat_interleave(2, dim=-1) if self.interleaved else torch.cat([angles, angles], dim=-1)
         cos, sin = (table.to(getattr(torch, self.dtype)).float() for table in (angles.cos(), angles.sin()))
+        if self.interleaved:
+            cos, sin = cos.repeat_interleave(2, dim=-1), torch.stack([-sin, sin], dim=-1).flatten(-2)
+        else:
+            cos, sin = torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
         return cos.unsqueeze(1), sin.unsqueeze(1)
 
-    def rotate(self, states: torch.Tensor, tables: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        """Rotates the first `size` columns of `states` (b, h, s, e)."""
+    def rotate(self, states: torch.Tensor, tables: RopeTables, back: bool = False) -> torch.Tensor:
+        """
+        Rotates the first `size` columns of `states` (..., e), with tables that broadcast to (..., p).
+
+        Args:
+            back: rotate the other way, which is what a gradient needs.
+        """
         cos, sin = (table.to(states.device, states.dtype) for table in tables)
-        part, rest = states[..., : self.size], states[..., self.size :]
+        part = states[..., : self.size]
         if self.interleaved:
-            turned = torch.stack([-part[..., 1::2], part[..., ::2]], dim=-1).flatten(-2)
+            swapped = torch.stack([part[..., 1::2], part[..., ::2]], dim=-1).flatten(-2)
         else:
             first, second = part.chunk(2, dim=-1)
-            turned = torch.cat([-second, first], dim=-1)
-        return torch.cat([part * cos + turned * sin, rest], dim=-1)
+            swapped = torch.cat([second, first], dim=-1)
+        rotated = swapped.mul_(-sin if back else sin).addcmul_(part, cos)
+        return rotated if self.size == states.shape[-1] else torch.cat([rotated, states[..., self.size :]], dim=-1)
 
 
 def layer_rope(

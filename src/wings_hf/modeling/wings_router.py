@@ -66,18 +66,22 @@ class ModalityRouter(nn.Module):
 Router = PositionRouter | ModalityRouter
 
 
-def blend(logits: torch.Tensor | None, present: torch.Tensor) -> torch.Tensor:
+def blend(logits: torch.Tensor | None, present: torch.Tensor | None, learners: int) -> torch.Tensor | None:
     """
     `g = n softmax(SiLU(logits))` over the n learners that have a visible key for the row (Eq. 5).
 
     Args:
         logits: router logits, float32 (b, s, learners); `None` for weight 1 throughout.
-        present: whether the row has a visible key of the learner, bool (b, s, learners).
+        present: whether the row has a visible key of the learner, bool (b, s, learners); `None` where all have.
+        learners: how many there are.
 
     Returns:
-        g, float32 (b, s, learners); it sums to n in each row.
+        g, float32 (b, s, learners), which sums to n in each row; `None` for weight 1.
     """
     if logits is None:
-        return present.float()
-    scores = nn.functional.silu(logits).masked_fill(~present, torch.finfo(torch.float32).min)
+        return None
+    scores = nn.functional.silu(logits)
+    if present is None:
+        return scores.softmax(-1) * learners
+    scores = scores.masked_fill(~present, torch.finfo(torch.float32).min)
     return scores.softmax(-1) * present.sum(-1, keepdim=True)
