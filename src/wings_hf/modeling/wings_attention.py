@@ -37,14 +37,12 @@ from wings_hf.modeling.wings_learners import (
     split_heads,
 )
 from wings_hf.modeling.wings_packed import PackedLayer, can_pack
+from wings_hf.modeling.wings_riding import attend_with_weights, ride_in_values, router_columns, weights_are_plain
 from wings_hf.modeling.wings_rope import RopeSpec
 from wings_hf.modeling.wings_router import Router, blend
 from wings_hf.modeling.wings_split import SplitCall, attend_made, attend_split, in_reading_order, split_keys_values
 
 ATTENTION_NAME = f"wings:{__name__}"  # its own for each copy of this module that is loaded as remote code
-HEAD_SIZE_STEPS = {"cpu": 16}  # what fused kernels are fast at; eight elsewhere
-HEAD_SIZE_STEP = 8
-MAX_FLASH_HEAD_SIZE = 256
 # What FlashAttention needs to tell packed samples apart, for the learners as for the main branch.
 PACKING_ARGUMENTS = ("position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
 
@@ -368,98 +366,15 @@ def wings_attention_forward(
     if wings is None or module.router is None or not wings.sees_images:
         output, weights = backend(module, query, key, value, attention_mask, **kwargs)
         return output, (weights, None)
-    columns, logits = _router_columns(module, query, value, wings)
-    if query.shape[2] == 1 and _weights_are_plain(module, attention_mask, kwargs):
-        output, attended = _attend_with_weights(query, key, value, columns, attention_mask, kwargs["scaling"])
+    columns, logits = router_columns(module, query, value, wings)
+    if query.shape[2] == 1 and weights_are_plain(module, attention_mask, kwargs):
+        output, attended = attend_with_weights(query, key, value, columns, attention_mask, kwargs["scaling"])
         return output, (None, logits(attended))
     if module.config._attn_implementation == "eager":
         output, weights = backend(module, query, key, value, attention_mask, **kwargs)
         attended = (weights @ columns.unsqueeze(1)).transpose(1, 2)  # (b, s, H, c)
         return output, (weights, logits(attended))
-    return _ride_in_values(module, backend, query, key, value, columns, logits, attention_mask, **kwargs)
-
-
-def _router_columns(
-    module: Any, query: torch.Tensor, value: torch.Tensor, wings: WingsContext
-) -> tuple[torch.Tensor, Callable]:
-    """The router's columns R for the keys at hand, (b, t, c), and what makes logits of them once attended."""
-    heads = module.config.num_attention_heads
-    if query.shape[1] != heads:
-        raise NotImplementedError(
-            f"The router reads the attention weights of all {heads} heads, but this process holds {query.shape[1]} "
-            "of them: expected router='uniform' under tensor parallelism."
-        )
-    classes, positions = wings.notes[1] if module.slides else wings.notes[0]
-    weight, bias = module.router(query)
-    columns = module.router.key_columns(weight, classes.to(value.device), positions.to(value.device))
-    return columns.to(value.dtype), lambda attended: module.router.logits(weight, bias, attended)
-
-
-def _weights_are_plain(module: Any, attention_mask: Any, kwargs: dict[str, Any]) -> bool:
-    """Whether the weights are a softmax of scaled and masked scores, as sdpa computes them, and may be formed here."""
-    if module.config._attn_implementation != "sdpa" or module.visual_context_only or kwargs.get("dropout"):
-        return False
-    return all(kwargs.get(name) is None for name in ("position_bias", "cache", "s_aux", "softcap"))
-
-
-def _attend_with_weights(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    columns: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """
-    Attention output (b, 1, H, e) and attended columns (b, 1, H, c) of one row, whose weights are small.
-
-    Nothing as long as the keys is copied, as widened values would be at each step.
-    """
-    batch, heads, _, size = query.shape
-    queries = query.reshape(batch * key.shape[1], -1, size)  # (b * K, H / K, e)
-    scores = torch.bmm(queries * scaling, key.flatten(0, 1).transpose(1, 2)).float()
-    if attention_mask is not None:
-        if attention_mask.dtype == torch.bool:
-            attention_mask = torch.where(attention_mask, 0.0, torch.finfo(torch.float32).min)
-        scores = (scores.view(batch, heads, 1, -1) + attention_mask).view(scores.shape)
-    weights = scores.softmax(-1).to(value.dtype)
-    output = torch.bmm(weights, value.flatten(0, 1)).view(batch, 1, heads, size)
-    return output, torch.bmm(weights.view(batch, heads, -1), columns).unsqueeze(1)
-
-
-def _ride_in_values(
-    module: Any,
-    backend: Callable,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    columns: torch.Tensor,
-    logits: Callable,
-    attention_mask: Any,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, tuple[None, torch.Tensor]]:
-    """
-    One kernel call for output and router: R as further columns of the values, zeros in queries and keys.
-
-    Where the call must stay as it is (`visual_context`: text rows keep the base model's bits) or the kernel has no
-    room for more columns, a second call carries R alone.
-    """
-    size, count = value.shape[-1], columns.shape[-1]
-    step = HEAD_SIZE_STEPS.get(value.device.type, HEAD_SIZE_STEP)
-    more = -(size + count) % step + count  # up to the next step
-    columns = columns.unsqueeze(1).expand(-1, key.shape[1], -1, -1)  # (b, K, t, c)
-    full = "flash" in module.config._attn_implementation and size + more > MAX_FLASH_HEAD_SIZE
-    if full or module.visual_context_only:
-        output, _ = backend(module, query, key, value, attention_mask, **kwargs)
-        narrow = nn.functional.pad(columns, (0, size - count))
-        attended, _ = backend(module, query, key, narrow, attention_mask, **kwargs)
-        return output, (None, logits(attended[..., :count]))
-    zero = query.new_zeros(1)
-    query, key = (torch.cat([states, zero.expand(*states.shape[:-1], more)], dim=-1) for states in (query, key))
-    value = torch.cat([value, nn.functional.pad(columns, (0, more - count))], dim=-1)
-    output, _ = backend(module, query, key, value, attention_mask, **kwargs)
-    output, attended = output.split([size, more], dim=-1)
-    return output.contiguous(), (None, logits(attended[..., :count]))
+    return ride_in_values(module, backend, query, key, value, columns, logits, attention_mask, **kwargs)
 
 
 AttentionInterface.register(ATTENTION_NAME, wings_attention_forward)
