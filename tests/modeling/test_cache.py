@@ -33,6 +33,12 @@ CASES = (
     ("gpt_neox", "sdpa", {"router": "position", "learner_query": "post_attention", "learner_rope": True}),
     ("gpt_neox_parallel", "sdpa", {"router": "modality", "learner_rope": True}),
     ("granite", "sdpa", {"router": "modality", "learner_query": "post_attention"}),
+    ("llama", "sdpa", {"router": "position", "learner_rope": True, "learner_cache": "latent"}),
+    ("llama", "eager", {"router": "modality", "learner_rope": False, "learner_cache": "latent"}),
+    ("llama", "sdpa", {"learner_scope": "visual_context", "learner_rope": False, "learner_cache": "latent"}),
+    ("llama", "sdpa", {"learners": ("visual",), "learner_rope": True, "learner_cache": "latent"}),
+    ("gemma3_text", "sdpa", {"router": "position", "learner_rope": True, "learner_cache": "latent"}),
+    ("gpt_neox", "sdpa", {"learner_query": "post_attention", "learner_layers": [1], "learner_cache": "latent"}),
 )
 
 
@@ -41,7 +47,7 @@ def case_id(case) -> str:
 
 
 cases = pytest.mark.parametrize("case", CASES, ids=case_id)
-FEW_CASES = [CASES[0], CASES[2], CASES[7], CASES[10], CASES[12]]
+FEW_CASES = [CASES[0], CASES[2], CASES[7], CASES[10], CASES[12], *CASES[-6:]]
 few_cases = pytest.mark.parametrize("case", FEW_CASES, ids=case_id)
 
 

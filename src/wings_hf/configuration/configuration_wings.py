@@ -50,6 +50,10 @@ class WingsConfig(PreTrainedConfig):
             code does.
         learner_scope (`str`, *optional*): `"always"` (paper, default), or `"visual_context"`: learners act only on
             rows that have a visible visual token, so that text-only calls equal the base language model's.
+        learner_cache (`str`): What new caches keep for the learners: `"plain"` keys and values, as wide as the hidden
+            size in each layer, or `"latent"`: the initial embeddings once and rank-r states in each layer, of which
+            keys and values are made again. The same results from a fraction of the memory, for more work per token.
+            It may be changed on a loaded model: `model.config.learner_cache = "latent"`.
         router (`str`, *optional*): `"position"` (paper, default): a linear map from key positions. `"modality"`: from
             the attention mass on visual keys, on text before and on text after the first image, per head.
             `"uniform"`: weight 1.
@@ -94,6 +98,7 @@ class WingsConfig(PreTrainedConfig):
     learner_rope: bool | None = None
     learner_rope_dtype: Literal["float32", "bfloat16"] = "float32"
     learner_scope: Literal["always", "visual_context"] | None = None
+    learner_cache: Literal["plain", "latent"] = "plain"
     router: Literal["position", "modality", "uniform"] | None = None
     router_positions: int = 4096
     semantics: Literal["paper", "released"] = "paper"

@@ -24,6 +24,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from wings_hf.modeling.wings_cache import append_to_all
 from wings_hf.modeling.wings_context import WingsContext
+from wings_hf.modeling.wings_latent import LatentKeys, own_low_states, remember_embeddings
 from wings_hf.modeling.wings_learners import (
     MODALITY_COLUMNS,
     LearnerMaps,
@@ -177,16 +178,26 @@ class WingsAttentionMixin:
         split = wings.split() if names and query_input.device.type == "cpu" else None
         if split is not None:
             call = SplitCall(split, names, self.learner_heads, wings.rotation(self.learner_rope))
+            if wings.latent:
+                self._latent_keys(wings, maps, query_input.device)
             if wings.cache is None or torch.is_grad_enabled():
-                if wings.cache is not None:  # which takes keys and values that gradients go through
+                if wings.cache is not None and not wings.latent:  # which takes what gradients go through
                     self.learner_keys_values(wings, maps, query_input.device)
                 return attend_split(call, query_input, wings.x, at_work)
             made = split_keys_values(call, wings.x, maps)
-            wings.cache.wings.update(*in_reading_order(call, made, *query_input.shape[:2]), self.learner_cache_index)
+            if not wings.latent:
+                full = in_reading_order(call, made, *query_input.shape[:2])
+                wings.cache.wings.update(*full, self.learner_cache_index)
             return attend_made(call, query_input, made, at_work)
         one_row = query_input.shape[1] == 1 and wings.plain
         mask = None if one_row or not names else wings.mask()  # made before the cache takes this call's keys
-        keys, values = self.learner_keys_values(wings, maps, query_input.device)
+        if wings.latent:
+            latent = self._latent_keys(wings, maps, query_input.device)
+            if one_row and names:
+                return project_down(at_work, self._attend_latent(names, maps, query_input, latent, wings))
+            keys, values = latent.keys_values(maps, self.learner_heads) if names else (None, None)
+        else:
+            keys, values = self.learner_keys_values(wings, maps, query_input.device)
         if not names:
             return None
         if one_row:
@@ -197,7 +208,7 @@ class WingsAttentionMixin:
 
     def _pack(self, names: tuple[str, ...], maps: dict[str, LearnerMaps], wings: WingsContext) -> None:
         """Packs the maps of this call for the decoding steps to come."""
-        keeps = names and wings.cache is not None and wings.plain and not torch.is_grad_enabled()
+        keeps = names and wings.cache is not None and wings.plain and not wings.latent and not torch.is_grad_enabled()
         if not keeps or wings.positions.shape[1] == 1 or torch.compiler.is_compiling():
             return
         if can_pack([getattr(self, f"{name}_learner") for name in names]):
@@ -225,6 +236,35 @@ class WingsAttentionMixin:
         if self.learner_rope is not None:
             keys = self.learner_rope.rotate(keys, wings.rope(self.learner_rope))
         return append_to_all(wings.cache, keys, values)
+
+    def _latent_keys(self, wings: WingsContext, maps: dict[str, LearnerMaps], device: torch.device) -> LatentKeys:
+        """Writes this call's states to a latent cache, and returns those of all positions."""
+        x = wings.once("x of all keys", lambda: remember_embeddings(wings.cache, wings.x)).to(device)
+        owned = {name: wings.owners(name).to(device) for name in maps} if wings.brings_images else None
+        new = own_low_states(wings.x.to(device), maps, owned)
+        keys, values = wings.cache.wings.update(*(states.unsqueeze(1) for states in new), self.learner_cache_index)
+        owned = {name: wings.keys_of(name).to(device) for name in maps}
+        rope = self.learner_rope
+        tables = None if rope is None else wings.once(("keys", rope.key), lambda: rope.tables(wings.notes[0][1]))
+        return LatentKeys(x, keys[:, 0], values[:, 0], owned, rope, tables)
+
+    def _attend_latent(
+        self,
+        names: tuple[str, ...],
+        maps: dict[str, LearnerMaps],
+        query_input: torch.Tensor,
+        latent: LatentKeys,
+        wings: WingsContext,
+    ) -> torch.Tensor:
+        """What each learner gathers for one row from a latent cache, (b, 1, n, d)."""
+        rows = [add_low_rank(query_input, maps[name].q_a, maps[name].q_b) for name in names]
+        queries = torch.cat([split_heads(row, self.learner_heads) for row in rows], dim=2)  # (b, h, n, e)
+        if self.learner_rope is not None:
+            queries = self.learner_rope.rotate(queries, wings.rope(self.learner_rope))
+        key = ("rotated x", None if self.learner_rope is None else self.learner_rope.key)
+        rotated_x = wings.once(key, lambda: latent.rotated(split_heads(latent.x, self.learner_heads)))
+        bias = wings.own_keys_only(names, torch.float32).to(queries.device)
+        return latent.attend_one_row(queries, names, maps, bias, rotated_x.to(queries.device)).unsqueeze(1)
 
     def learner_keys_values(
         self, wings: WingsContext, maps: dict[str, LearnerMaps], device: torch.device

@@ -3,10 +3,12 @@
 """
 What the wings keep beside a transformers `Cache`: a second one, `cache.wings`, whose layers are
 
-    0 .. n-1   the learners' keys and values, one layer per layer with learners, full length always
+    0 .. n-1   the learners' keys and values, one layer per layer with learners, full length always; in latent form
+               (`WingsConfig.learner_cache`, wings_latent.py) the rank-r states that these are made of
     n          notes on every past position: class of the key and position id, as integers
     n+1        the same notes in a layer of the backbone's sliding kind, where it has one, so that they line up with
                the keys which sliding layers return
+    last       in latent form, the initial embeddings, once for all layers
 
 The cache itself keeps the language model's layers and nothing else. Its object gets a class that repeats on `wings`
 what is done to it: crop, beam reordering, batch repetition, reset.
@@ -141,6 +143,7 @@ class WingsCacheMixin:
     """A cache of the language model, with what the wings keep in `wings`."""
 
     wings: Cache
+    wings_latent: bool
     wings_saw_images: bool
     wings_packed: PackedLearners
     wings_room: tuple[torch.Tensor, torch.Tensor] | None
@@ -172,18 +175,22 @@ class WingsCacheMixin:
         self.wings.activate_past_recording(*args)
 
 
-def extend_cache(cache: Cache, num_learner_layers: int, static_length: int | None = None) -> None:
+def extend_cache(cache: Cache, config: PreTrainedConfig, static_length: int | None = None) -> None:
     """
     Gives an empty cache room for the wings; does nothing where it has.
 
     Args:
         cache: any cache of transformers for the language model's attention.
-        num_learner_layers: how many layers carry learners.
+        config: a `WingsConfig`.
         static_length: tokens that a static cache shall hold; read off its full layers where it has any.
 
     Raises:
-        ValueError: if the cache holds tokens already, or layers of a kind that attention does not keep.
+        ValueError: if the cache holds tokens already, or layers of a kind that attention does not keep; for a form of
+            the learners' cache that the model has not.
     """
+    num_learner_layers, latent = len(config.winged_layers), config.learner_cache == "latent"
+    if latent and config.semantics != "paper":
+        raise ValueError(f"learner_cache='latent': a model with semantics={config.semantics!r} has 'plain' only.")
     if isinstance(cache, WingsCacheMixin):
         if cache.wings_learner_layers != num_learner_layers:
             raise ValueError(
@@ -204,12 +211,15 @@ def extend_cache(cache: Cache, num_learner_layers: int, static_length: int | Non
                 "past_key_values is a static cache of sliding layers only, which does not tell how many tokens the "
                 "learners must keep: expected cache_implementation='static' in generate, or a dynamic cache."
             )
-    layers = [_learner_layer(full, static_length) for _ in range(num_learner_layers)]
+    layers = [_learner_layer(full, static_length, latent) for _ in range(num_learner_layers)]
     layers.append(_plain_layer(static_length))
     if sliding is not None:
         layers.append(_sliding_layer(sliding))
+    if latent:
+        layers.append(_plain_layer(static_length))
     cache.__class__ = winged_class(WingsCacheMixin, type(cache))
     cache.wings = Cache(layers=layers, offloading=cache.offloading)
+    cache.wings_latent = latent
     cache.wings_saw_images = False
     cache.wings_room = None
     cache.wings_packed = PackedLearners(num_learner_layers)
@@ -223,10 +233,10 @@ def _first_layer(cache: Cache, slides: bool) -> CacheLayerMixin | None:
     return None
 
 
-def new_cache(config: PreTrainedConfig, num_learner_layers: int) -> DynamicCache:
-    """An empty dynamic cache for the language model that `config` describes, with room for the wings."""
-    cache = DynamicCache(config=config)
-    extend_cache(cache, num_learner_layers)
+def new_cache(config: PreTrainedConfig) -> DynamicCache:
+    """An empty dynamic cache for the language model of a `WingsConfig`, with room for the wings."""
+    cache = DynamicCache(config=config.text_config)
+    extend_cache(cache, config)
     return cache
 
 
@@ -248,9 +258,8 @@ def prepare_cache(
     Raises:
         ValueError: for packed samples and `use_cache=True`.
     """
-    count = len(config.winged_layers)
     if cache is not None:
-        extend_cache(cache, count)
+        extend_cache(cache, config)
         return cache, use_cache is not False
     if use_cache and packable is not None and bool(packed_samples(packable).any()):
         raise ValueError(
@@ -263,11 +272,13 @@ def prepare_cache(
         if use_cache:
             logger.warning_once("use_cache=True is incompatible with gradient checkpointing: no cache is kept.")
         use_cache = False
-    return (new_cache(config.text_config, count) if use_cache else None), use_cache
+    return (new_cache(config) if use_cache else None), use_cache
 
 
-def _learner_layer(like: CacheLayerMixin | None, static_length: int | None) -> CacheLayerMixin:
-    """A layer for learner keys and values: of the backbone's full kind, so quantised where that is."""
+def _learner_layer(like: CacheLayerMixin | None, static_length: int | None, latent: bool) -> CacheLayerMixin:
+    """A layer for what learners keep: of the backbone's full kind, so quantised where that is and keys are kept."""
+    if isinstance(like, QuantizedLayer) and latent:
+        return _plain_layer(static_length)
     if isinstance(like, QuantizedLayer):
         names = ("nbits", "axis_key", "axis_value", "q_group_size", "residual_length")
         return type(like)(**{name: getattr(like, name) for name in names})
@@ -315,7 +326,7 @@ def write_notes(
     """
     new = [states[:, None, :, None] for states in (classes, positions)]  # (b, 1, s, 1)
     kept = []
-    for index in range(notes_layer, len(cache.wings.layers)):
+    for index in range(notes_layer, len(cache.wings.layers) - cache.wings_latent):
         known_classes, known_positions = cache.wings.update(*new, index)
         kept.append((known_classes[:, 0, :, 0], known_positions[:, 0, :, 0]))
     return kept[0], kept[-1]

@@ -66,6 +66,11 @@ class WingsContext:
             self.made[key] = make()
         return self.made[key]
 
+    @property
+    def latent(self) -> bool:
+        """Whether the cache keeps what keys and values are made of (wings_latent.py)."""
+        return getattr(self.cache, "wings_latent", False)
+
     def owners(self, learner: str) -> torch.Tensor:
         """Positions of this call whose keys the learner sees, bool (b, s)."""
         return self.visual if learner == "visual" else self.textual

@@ -101,7 +101,7 @@ class WingsGenerationMixin:
         cache = super()._prepare_static_cache(*args, max_cache_len=max_cache_len, **kwargs)
         if self.config.learners:
             length = max(max_cache_len, getattr(self, "_previous_max_cache_length", -1))
-            extend_cache(cache, len(self.config.winged_layers), length)
+            extend_cache(cache, self.config, length)
         return cache
 
     def prepare_inputs_for_generation(
@@ -114,7 +114,7 @@ class WingsGenerationMixin:
     ) -> dict[str, Any]:
         config = self.config
         if past_key_values is not None and config.learners:
-            extend_cache(past_key_values, len(config.winged_layers))
+            extend_cache(past_key_values, config)
         if past_key_values is None and inputs_embeds is not None and input_ids.shape[1]:
             # Without a cache every step needs the prompt again, which `generate` leaves out.
             made = self.get_input_embeddings()(input_ids)
