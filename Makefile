@@ -6,17 +6,19 @@ PIP_ARGS ?=
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+TRITON ?= triton==3.7.1
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) $(PIP_ARGS)
 
-.PHONY: help demo test test-slow lint bench clean
+.PHONY: help demo test test-kernels test-slow lint bench clean
 
 help:
-	@echo "make demo       train a tiny model to see, measure what it forgets (./wings-demo, about 5 minutes)"
-	@echo "make test       the fast tests"
-	@echo "make test-slow  the slow tests"
-	@echo "make lint       ruff and mypy"
-	@echo "make bench      what the wings cost beside the same backbone without them (docs/speed.md)"
+	@echo "make demo          train a tiny model to see, measure what it forgets (./wings-demo, about 5 minutes)"
+	@echo "make test          the fast tests"
+	@echo "make test-kernels  the Triton kernels in Triton's interpreter (installs Triton, 290 MB)"
+	@echo "make test-slow     the slow tests"
+	@echo "make lint          ruff and mypy"
+	@echo "make bench         what the wings cost beside the same backbone without them (docs/speed.md)"
 
 # One stamp per set of extras; each is made again when the dependencies change.
 $(VENV)/.demo $(VENV)/.dev: $(VENV)/.%: setup.cfg $(CONSTRAINTS)
@@ -30,6 +32,11 @@ demo: $(VENV)/.demo
 # Tests run in parallel, one torch thread each.
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto $(PYTEST_ARGS)
+
+# The Triton kernels in Triton's interpreter, which needs no GPU.
+test-kernels: $(VENV)/.dev
+	$(PIP) '$(TRITON)'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n auto tests/modeling/test_triton.py $(PYTEST_ARGS)
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)

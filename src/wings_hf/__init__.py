@@ -16,6 +16,7 @@ from transformers import (
 
 from wings_hf.configuration.configuration_wings import WingsConfig
 from wings_hf.modeling.modeling_wings import WingsForCausalLM, WingsModel
+from wings_hf.modeling.wings_triton import set_kernels
 from wings_hf.processing.processing_wings import WingsProcessor
 from wings_hf.version import __version__
 
@@ -25,4 +26,4 @@ AutoModelForCausalLM.register(WingsConfig, WingsForCausalLM)
 AutoModelForImageTextToText.register(WingsConfig, WingsForCausalLM)
 AutoProcessor.register(WingsConfig, WingsProcessor)
 
-__all__ = ["WingsConfig", "WingsForCausalLM", "WingsModel", "WingsProcessor", "__version__"]
+__all__ = ["WingsConfig", "WingsForCausalLM", "WingsModel", "WingsProcessor", "__version__", "set_kernels"]

@@ -44,7 +44,13 @@ HOPPER = {
 
 @pytest.mark.skipif(not HAS_TRITON, reason="triton is not installed")
 @pytest.mark.skipif(HAS_TRITON and not INTERPRETS, reason="Triton's interpreter before 3.7 needs numpy before 2.4")
-@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("check_*.py")))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(path.stem, marks=[pytest.mark.slow] if path.stem == "check_model" else [])
+        for path in sorted(FOLDER.glob("check_*.py"))
+    ],
+)
 def test_in_the_interpreter(name):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(FOLDER / f"{name}.py")]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -24,6 +24,14 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from wings_hf.modeling.wings_cache import append_to_all
 from wings_hf.modeling.wings_context import WingsContext
+from wings_hf.modeling.wings_fused import (
+    attend_latent_fused,
+    attend_learners_fused,
+    attend_router_fused,
+    fuses_latent,
+    fuses_learners,
+    fuses_router,
+)
 from wings_hf.modeling.wings_latent import LatentKeys, own_low_states, remember_embeddings
 from wings_hf.modeling.wings_learners import (
     MODALITY_COLUMNS,
@@ -200,7 +208,10 @@ class WingsAttentionMixin:
             keys, values = self.learner_keys_values(wings, maps, query_input.device)
         if not names:
             return None
-        if one_row:
+        if not one_row and fuses_learners(query_input, wings, keys.shape[-1]):
+            queries = self.rotated_queries(at_work, query_input, wings)
+            attended = attend_learners_fused(names, queries, keys, values, wings)
+        elif one_row:
             attended = self.attend_one_row(names, at_work, query_input, keys, values, wings)
         else:
             attended = self.attend_learners(names, at_work, query_input, keys, values, mask, wings, packing)
@@ -261,6 +272,8 @@ class WingsAttentionMixin:
         queries = torch.cat([split_heads(row, self.learner_heads) for row in rows], dim=2)  # (b, h, n, e)
         if self.learner_rope is not None:
             queries = self.learner_rope.rotate(queries, wings.rope(self.learner_rope))
+        if fuses_latent(queries):
+            return attend_latent_fused(names, maps, queries, latent, wings).unsqueeze(1)
         key = ("rotated x", None if self.learner_rope is None else self.learner_rope.key)
         rotated_x = wings.once(key, lambda: latent.rotated(split_heads(latent.x, self.learner_heads)))
         bias = wings.own_keys_only(names, torch.float32).to(queries.device)
@@ -315,6 +328,15 @@ class WingsAttentionMixin:
         )
         return attended.transpose(1, 2).flatten(2)
 
+    def rotated_queries(self, maps: list[LearnerMaps], query_input: torch.Tensor, wings: WingsContext) -> torch.Tensor:
+        """Queries of several rows, (b, h, n, s, e)."""
+        queries = project_queries(maps, query_input)  # (b, s, n, d)
+        queries = queries.unflatten(-1, (self.learner_heads, -1)).permute(0, 3, 2, 1, 4)  # (b, h, n, s, e)
+        if self.learner_rope is None:
+            return queries
+        rotated = self.learner_rope.rotate(queries.flatten(1, 2), wings.rope(self.learner_rope))
+        return rotated.unflatten(1, (self.learner_heads, -1))
+
     def attend_learners(
         self,
         names: tuple[str, ...],
@@ -329,12 +351,8 @@ class WingsAttentionMixin:
         """What each learner gathers from the keys of its modality, (b, s, n, d): one grouped-query call for all."""
         foreign = [states.to(keys.device) for states in wings.foreign_keys(self.learner_names)]
         keys, values = append_key_columns(keys, foreign), nn.functional.pad(values, (0, MODALITY_COLUMNS))
-        queries = project_queries(maps, query_input)  # (b, s, n, d)
-        queries = queries.unflatten(-1, (self.learner_heads, -1)).permute(0, 3, 2, 1, 4)  # (b, h, n, s, e)
+        queries = self.rotated_queries(maps, query_input, wings)
         head_size = queries.shape[-1]
-        if self.learner_rope is not None:
-            rotated = self.learner_rope.rotate(queries.flatten(1, 2), wings.rope(self.learner_rope))
-            queries = rotated.unflatten(1, (self.learner_heads, -1))
         queries = append_query_columns(queries, [self.learner_names.index(name) for name in names])
         view = ModuleView(
             self,
@@ -407,6 +425,9 @@ def wings_attention_forward(
         output, weights = backend(module, query, key, value, attention_mask, **kwargs)
         return output, (weights, None)
     columns, logits = router_columns(module, query, value, wings)
+    if query.shape[2] > 1 and fuses_router(module, query, attention_mask, wings, kwargs):
+        output, attended = attend_router_fused(query, key, value, columns, wings, kwargs["scaling"])
+        return output, (None, logits(attended))
     if query.shape[2] == 1 and weights_are_plain(module, attention_mask, kwargs):
         output, attended = attend_with_weights(query, key, value, columns, attention_mask, kwargs["scaling"])
         return output, (None, logits(attended))

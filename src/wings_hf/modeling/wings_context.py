@@ -37,6 +37,8 @@ class WingsContext:
         sees_images: False where it is known, without asking the device, that no row has a visual key.
         brings_images: False where it is known that this call's positions hold text only.
         plain: whether a row sees all earlier keys of its sample, and no mask of the user says otherwise.
+        keys_end_here: whether the last of the keys are this call's: not in a static cache, with its unfilled slots.
+        starts: first position of each position's packed sample, long (b, s); `None` where a row is one sample.
         make_mask: makes the causal mask of the learners, in the form that the attention backend takes.
         make_split: sorts the positions by modality; `None` where the host does not know them.
         notes: class and position of every key that full and that sliding layers return, each (b, t).
@@ -52,6 +54,8 @@ class WingsContext:
     sees_images: bool
     brings_images: bool
     plain: bool
+    keys_end_here: bool
+    starts: torch.Tensor | None
     make_mask: Callable[[], Any]
     make_split: Callable[[], Split] | None
     notes: tuple[Notes, Notes]
@@ -79,6 +83,13 @@ class WingsContext:
         """Keys, cached ones included, that the learner sees, bool (b, t)."""
         classes = self.notes[0][0]
         return classes == VISUAL if learner == "visual" else classes > VISUAL
+
+    def owner_index(self, learners: tuple[str, ...]) -> torch.Tensor:
+        """Index in `learners` of the one that sees a key, -1 where none does, long (b, t)."""
+        owner = torch.full_like(self.notes[0][0], -1)
+        for index, name in enumerate(learners):
+            owner = torch.where(self.keys_of(name), index, owner)
+        return owner
 
     def foreign_keys(self, learners: tuple[str, ...]) -> list[torch.Tensor]:
         """For each learner the keys of the other modality, bool (b, t); padding is foreign to none."""
@@ -194,6 +205,8 @@ def make_context(
         sees_images=sees_images,
         brings_images=images != 0,
         plain=plain,
+        keys_end_here=cache is None or not cache.wings.is_compileable,
+        starts=starts,
         make_mask=masks.make,
         make_split=partial(make_split, visual, textual, samples) if splits else None,
         notes=notes,

@@ -372,6 +372,8 @@ class PagedStep:
             sees_images=sees_images,
             brings_images=sees_images,
             plain=False,
+            keys_end_here=False,
+            starts=None,
             make_mask=lambda: mask,
             make_split=None,
             notes=(notes[0], notes[-1]),
