@@ -3,7 +3,6 @@
 """Bytes of the learners' cache beside the language model's, read off the caches that a model fills."""
 
 from collections.abc import Iterator
-from dataclasses import fields
 
 import torch
 from transformers import LlamaConfig
@@ -34,10 +33,10 @@ def bytes_of(thing: object) -> int:
 
 
 @torch.no_grad()
-def filled_cache(text: LlamaConfig, rank: int, options: dict) -> tuple[int, int]:
+def filled_cache(text: LlamaConfig, rank: int, form: str) -> tuple[int, int]:
     """Bytes that `TOKENS` tokens take in the language model's cache and in the learners'."""
     config = WingsConfig(
-        text_config=text, vision_feature_size=64, learner_rank=rank, router_positions=TOKENS, **options
+        text_config=text, vision_feature_size=64, learner_rank=rank, router_positions=TOKENS, learner_cache=form
     )
     config.dtype = text.dtype
     model = WingsForCausalLM._from_config(config).eval()
@@ -55,9 +54,6 @@ def measure_cache(name: str, form: str, bench: Shape) -> dict:
     Models of one and of two layers are run, and the difference stands for each further layer, so that what layers
     share counts once. Nothing else matters to a cache: the MLP and the vocabulary are tiny.
     """
-    if "learner_cache" not in {field.name for field in fields(WingsConfig)} and form != "plain":
-        return {"not_available": "WingsConfig has no learner_cache"}
-    options = {} if form == "plain" else {"learner_cache": form, "learner_rope": False}
     hidden, layers, heads, key_heads, head, dtype = (
         (bench.hidden, bench.layers, bench.heads, bench.key_heads, bench.hidden // bench.heads, bench.dtype)
         if name == "bench"
@@ -77,7 +73,7 @@ def measure_cache(name: str, form: str, bench: Shape) -> dict:
                     dtype=dtype,
                 ),
                 max(hidden // 64, 1),
-                options,
+                form,
             )
             for count in (1, 2)
         ),
