@@ -40,6 +40,8 @@ class Case:
         stage: 1 has the visual learner only, and the backbone is frozen; 2 has both, and everything trains.
         backend: an attn_implementation, or "cudnn": sdpa held to cuDNN.
         compiled: `torch.compile` of the decode step, on a static cache.
+        cache: form of the learners' cache, "plain" or "latent".
+        rope: whether learner queries and keys are rotated.
         eager: whether the implementation that keeps the attention matrix runs beside.
     """
 
@@ -54,6 +56,8 @@ class Case:
     checkpointing: bool = False
     compiled: bool = False
     new_tokens: int = 0
+    cache: str = "plain"
+    rope: bool = True
     eager: bool = False
 
     @property
@@ -66,6 +70,7 @@ class Case:
         parts += [f"stage {self.stage}"] * (self.stage != 2)
         parts += [self.router] * (self.router != "position")
         parts += [self.backend] * (self.backend != "sdpa")
+        parts += [f"{self.cache} cache"] * (self.cache != "plain") + ["no rope"] * (not self.rope)
         parts += ["checkpointing"] * self.checkpointing
         parts += ["compiled"] * self.compiled
         return " ".join(parts)
@@ -156,6 +161,14 @@ def decoding(length: int, new_tokens: int, compiled: bool = True) -> tuple[Case,
     )
 
 
+def latent(length: int, new_tokens: int, compiled: bool = False) -> tuple[Case, ...]:
+    """Decoding from the latent form of the learners' cache, which has less to do without a rotary embedding."""
+    return tuple(
+        Case("decode", length, new_tokens=new_tokens, compiled=compiled, cache="latent", rope=rope)
+        for rope in (True, False)
+    )
+
+
 def cpu() -> Preset:
     train = {length: Case("train", length, eager=True) for length in (512, 1024, 2048, 4096)}
     prefill = {length: Case("prefill", length, eager=length <= 4096) for length in (512, 1024, 2048, 4096, 8192)}
@@ -168,6 +181,7 @@ def cpu() -> Preset:
             *variants(1024, 512),
             Case("generate", 324, batch=8, new_tokens=64),
             *decoding(2048, 32),
+            *latent(2048, 32),
         ),
         targets=(
             Target("training step, 1,024 tokens", train[1024], "time", 1.35),
@@ -198,6 +212,7 @@ def gpu() -> Preset:
             Case("generate", 324, new_tokens=64),
             Case("generate", 324, new_tokens=256, eager=True),
             *decoding(2048, 64),
+            *latent(2048, 64, compiled=True),
         ),
         targets=(
             Target("training step, 2,048 tokens", train[2048], "time", 1.15),
@@ -228,6 +243,7 @@ def quick() -> Preset:
             Case("train", 64, backend="cudnn"),
             Case("train", 64, backend="flash_attention_2"),
             *decoding(64, 4, compiled=False),
+            *latent(64, 4),
         ),
         targets=(
             Target("training step", train[2], "time", 1.35),

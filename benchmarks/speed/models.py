@@ -108,6 +108,8 @@ def build_wings(shape: Shape, case: Case, device: str) -> WingsForCausalLM:
         vision_feature_size=FEATURE_SIZE,
         learners=case.learners,
         learner_rank=shape.rank,
+        learner_cache=case.cache,
+        learner_rope=case.rope,
         router=case.router,
         router_positions=positions,
         dtype=shape.dtype,
