@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd.function import once_differentiable
 
-from wings_hf.modeling.wings_learners import LearnerMaps, add_low_rank
+from wings_hf.modeling.wings_learners import LearnerMaps
 from wings_hf.modeling.wings_rope import RopeSpec, RopeTables
 
 PAD, TEXT, IMAGE = range(3)
@@ -114,10 +114,15 @@ class Rotation(NamedTuple):
     spec: RopeSpec
     tables: RopeTables
 
-    def __call__(self, states: torch.Tensor, where: slice, back: bool = False) -> torch.Tensor:
+    def __call__(self, states: torch.Tensor, where: slice) -> torch.Tensor:
         """Rotates states (1, h, m, e) at the sorted positions `where`."""
         cos, sin = self.tables
-        return self.spec.rotate(states, (cos[where], sin[where]), back)
+        return self.spec.rotate(states, (cos[where], sin[where]))
+
+    def back(self, gradient: torch.Tensor, where: slice) -> torch.Tensor:
+        """Turns the gradient of rotated states, (m, h, e), back."""
+        cos, sin = self.tables
+        return self.spec.rotate(gradient, (cos[where].unsqueeze(1), sin[where].unsqueeze(1)), back=True)
 
 
 class SplitCall(NamedTuple):
@@ -136,18 +141,16 @@ class SplitCall(NamedTuple):
     heads: int
     rotation: Rotation | None
 
-    def queries(self, rows: torch.Tensor, maps: LearnerMaps) -> torch.Tensor:
-        """Queries of all rows, (1, h, N, e)."""
-        return self._rotated(add_low_rank(rows, maps.q_a, maps.q_b), slice(None))
+    def queries(self, rows: torch.Tensor, low: torch.Tensor, maps: LearnerMaps) -> torch.Tensor:
+        """Queries of all rows (N, d), mapped down already (N, r): (1, h, N, e)."""
+        return self.rotated(torch.addmm(rows, low, maps.q_b), slice(None))
 
-    def keys(self, x: torch.Tensor, name: str, maps: LearnerMaps) -> torch.Tensor:
-        """Keys of the learner's own positions, (1, h, m, e)."""
-        where = self.split.owned[name]
-        return self._rotated(add_low_rank(x[where], maps.k_a, maps.k_b), where)
-
-    def values(self, x: torch.Tensor, name: str, maps: LearnerMaps) -> torch.Tensor:
-        """Values of the learner's own positions, (1, h, m, e)."""
-        return self.split_heads(add_low_rank(x[self.split.owned[name]], maps.v_a, maps.v_b))
+    def keys_values(
+        self, x: torch.Tensor, low: Sequence[torch.Tensor], name: str, maps: LearnerMaps
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values, (1, h, m, e), of the learner's own positions x (m, d), mapped down already, 2 x (m, r)."""
+        keys, values = torch.addmm(x, low[0], maps.k_b), torch.addmm(x, low[1], maps.v_b)
+        return self.rotated(keys, self.split.owned[name]), self.split_heads(values)
 
     def own(self, piece: Piece, name: str) -> slice:
         """The piece's keys, counted among the learner's own positions."""
@@ -158,18 +161,20 @@ class SplitCall(NamedTuple):
         """(m, d) -> (1, h, m, e), a view."""
         return states.unflatten(-1, (self.heads, -1)).transpose(0, 1).unsqueeze(0)
 
-    def straight(self, gradient: torch.Tensor, where: slice) -> torch.Tensor:
-        """Gradient of rotated states (1, h, m, e) -> of the states before, (m, d)."""
-        return join_heads(gradient if self.rotation is None else self.rotation(gradient, where, back=True))
-
-    def _rotated(self, states: torch.Tensor, where: slice) -> torch.Tensor:
+    def rotated(self, states: torch.Tensor, where: slice) -> torch.Tensor:
+        """(m, d) at the sorted positions `where` -> (1, h, m, e), each head's rows side by side if anything rotates."""
         states = self.split_heads(states)
         return states if self.rotation is None else self.rotation(states, where)
 
+    def straight(self, gradient: torch.Tensor, where: slice) -> torch.Tensor:
+        """Gradient of rotated states (1, h, m, e), in memory as (m, h, e) -> of the states before, (m, d)."""
+        gradient = gradient[0].transpose(0, 1)
+        return (gradient if self.rotation is None else self.rotation.back(gradient, where)).flatten(1)
 
-def join_heads(states: torch.Tensor) -> torch.Tensor:
-    """(1, h, m, e) -> (m, d)."""
-    return states[0].transpose(0, 1).flatten(1)
+
+def map_down(states: torch.Tensor, downs: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+    """States (m, d) through each of the maps (d, r), in one pass: (m, r) each."""
+    return (states @ torch.cat(list(downs), dim=1)).chunk(len(downs), dim=1)
 
 
 Made = dict[str, tuple[torch.Tensor, torch.Tensor]]  # keys and values of each learner's own positions, (1, h, m, e)
@@ -198,8 +203,11 @@ def attend_split(
 
 def split_keys_values(call: SplitCall, x: torch.Tensor, maps: dict[str, LearnerMaps]) -> Made:
     """Keys and values of each learner's own positions, for the initial embeddings x (b, s, d)."""
-    x = x.flatten(0, 1).index_select(0, call.split.order)
-    return {name: (call.keys(x, name, each), call.values(x, name, each)) for name, each in maps.items()}
+    x, made = x.flatten(0, 1).index_select(0, call.split.order), {}
+    for name, each in maps.items():
+        own = x[call.split.owned[name]]
+        made[name] = call.keys_values(own, map_down(own, (each.k_a, each.v_a)), name, each)
+    return made
 
 
 def in_reading_order(call: SplitCall, made: Made, batch: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -229,18 +237,18 @@ def _gather(
 ) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Low-rank outputs at the sorted positions, (N, n * r), and each piece's output and log-sum-exp."""
     kept: list[torch.Tensor] = []
-    low = []
-    for name, each in maps.items():
-        queries, (keys, values) = call.queries(rows, each), made[name]
-        found = rows.new_zeros(len(rows), each.o_a.shape[1])
+    found = []
+    lows = map_down(rows, [each.q_a for each in maps.values()])
+    for (name, each), low in zip(maps.items(), lows, strict=True):
+        queries, (keys, values) = call.queries(rows, low, each), made[name]
+        found.append(rows.new_zeros(len(rows), each.o_a.shape[1]))
         for piece in call.split.pieces[name]:
             own = call.own(piece, name)
             states = queries[:, :, piece.rows], keys[:, :, own], values[:, :, own]
             attended, logsumexp = ATTEND(*states, 0.0, piece.causal, scale=queries.shape[-1] ** -0.5)
-            found[piece.rows] = join_heads(attended) @ each.o_a
+            found[-1][piece.rows] = attended[0].transpose(0, 1).flatten(1) @ each.o_a
             kept += [attended, logsumexp]
-        low.append(found)
-    return torch.cat(low, dim=1), kept
+    return torch.cat(found, dim=1), kept
 
 
 def _in_place(call: SplitCall, states: torch.Tensor, count: int) -> torch.Tensor:
@@ -269,51 +277,61 @@ class _SplitAttention(torch.autograd.Function):
         call, (hidden, x, *rest) = ctx.call, ctx.saved_tensors
         count = len(call.names) * len(LearnerMaps._fields)
         weights, kept = rest[:count], iter(rest[count:])
-        rows, x, low = (states.index_select(0, call.split.order) for states in (hidden, x, gradient))
+        learners = _by_learner(call, weights)
+        rows, x, d_found = (states.index_select(0, call.split.order) for states in (hidden, x, gradient))
         d_rows, d_x = torch.zeros_like(rows), torch.zeros_like(x)
-        d_weights: list[torch.Tensor | None] = []
-        parts = low.chunk(len(call.names), dim=1)
-        for (name, maps), d_low in zip(_by_learner(call, weights).items(), parts, strict=True):
-            queries, keys, values = call.queries(rows, maps), call.keys(x, name, maps), call.values(x, name, maps)
-            d_keys, d_values = torch.empty_like(keys), torch.empty_like(values)
-            d_maps = LearnerMaps(*(torch.zeros_like(weight) for weight in maps))
-            for piece in call.split.pieces[name]:
-                attended, logsumexp, own, part = next(kept), next(kept), call.own(piece, name), d_low[piece.rows]
-                d_maps.o_a.addmm_(join_heads(attended).t(), part)
-                d_attended = call.split_heads(part @ maps.o_a.t())
-                states = queries[:, :, piece.rows], keys[:, :, own], values[:, :, own], attended, logsumexp
-                d_queries, *d_others = ATTEND_BACKWARD(
-                    d_attended, *states, 0.0, piece.causal, scale=queries.shape[-1] ** -0.5
-                )
-                d_part = call.straight(d_queries, piece.rows)
-                _through(rows[piece.rows], d_part, maps.q_a, maps.q_b, d_rows[piece.rows], d_maps.q_a, d_maps.q_b)
-                for whole, share in zip((d_keys, d_values), d_others, strict=True):
-                    if piece.causal:  # the triangles come first, and each key is in one
-                        whole[:, :, own] = share
-                    else:
-                        whole[:, :, own] += share
+        d_lows, d_weights = [], []
+        lows = map_down(rows, [maps.q_a for maps in learners.values()])
+        parts = d_found.chunk(len(learners), dim=1)
+        for (name, maps), low, part in zip(learners.items(), lows, parts, strict=True):
             where = call.split.owned[name]
-            _through(x[where], call.straight(d_keys, where), maps.k_a, maps.k_b, d_x[where], d_maps.k_a, d_maps.k_b)
-            _through(x[where], join_heads(d_values), maps.v_a, maps.v_b, d_x[where], d_maps.v_a, d_maps.v_b)
-            d_weights += [*d_maps[:-1], None]  # the up map of the output is applied outside
+            own_low = map_down(x[where], (maps.k_a, maps.v_a))
+            queries, (keys, values) = call.queries(rows, low, maps), call.keys_values(x[where], own_low, name, maps)
+            size = keys.shape[-1]
+            d_keys, d_values = (x.new_empty(1, keys.shape[2], call.heads, size).transpose(1, 2) for _ in range(2))
+            down = maps.o_a.unflatten(0, (call.heads, -1))  # (h, e, r)
+            d_down, d_low, d_up = torch.zeros_like(down), torch.zeros_like(low), torch.zeros_like(maps.q_b)
+            for piece in call.split.pieces[name]:
+                attended, logsumexp, own = next(kept), next(kept), call.own(piece, name)
+                share = part[piece.rows].expand(call.heads, -1, -1)  # (h, m, r)
+                d_down.baddbmm_(attended[0].transpose(1, 2), share)
+                states = queries[:, :, piece.rows], keys[:, :, own], values[:, :, own], attended, logsumexp
+                d_attended = torch.bmm(share, down.transpose(1, 2)).unsqueeze(0)
+                d_queries, *d_others = ATTEND_BACKWARD(d_attended, *states, 0.0, piece.causal, scale=size**-0.5)
+                d_queries = call.straight(d_queries, piece.rows)
+                d_rows[piece.rows] += d_queries
+                torch.mm(d_queries, maps.q_b.t(), out=d_low[piece.rows])
+                d_up.addmm_(low[piece.rows].t(), d_queries)
+                for whole, some in zip((d_keys, d_values), d_others, strict=True):
+                    if piece.causal:  # the triangles come first, and each key is in one
+                        whole[:, :, own] = some
+                    else:
+                        whole[:, :, own] += some
+            d_lows.append(d_low)
+            d_keys, d_values = call.straight(d_keys, where), d_values[0].transpose(0, 1).flatten(1)
+            torch.add(d_keys, d_values, out=d_x[where])
+            d_own_low = d_keys @ maps.k_b.t(), d_values @ maps.v_b.t()
+            d_k_a, d_v_a = _through(x[where], (maps.k_a, maps.v_a), d_own_low, d_x[where])
+            d_k_b, d_v_b = own_low[0].t() @ d_keys, own_low[1].t() @ d_values
+            # the up map of the output is applied outside
+            d_weights.append(LearnerMaps(None, d_up, d_k_a, d_k_b, d_v_a, d_v_b, d_down.flatten(0, 1), None))
+        d_downs = _through(rows, [maps.q_a for maps in learners.values()], d_lows, d_rows)
+        d_weights = [d_maps._replace(q_a=down) for d_maps, down in zip(d_weights, d_downs, strict=True)]
         d_hidden, d_x = (_in_place(call, states, len(hidden)) for states in (d_rows, d_x))
-        return None, d_hidden, d_x, *d_weights
+        return None, d_hidden, d_x, *(gradient for d_maps in d_weights for gradient in d_maps)
 
 
 def _through(
-    states: torch.Tensor,
-    gradient: torch.Tensor,
-    down: torch.Tensor,
-    up: torch.Tensor,
-    d_states: torch.Tensor,
-    d_down: torch.Tensor,
-    d_up: torch.Tensor,
-) -> None:
-    """Adds to `d_states`, `d_down` and `d_up` what the gradient of `states + (states down) up` gives them."""
-    through = gradient @ up.t()
-    d_states.add_(gradient).addmm_(through, down.t())
-    d_down.addmm_(states.t(), through)
-    d_up.addmm_((states @ down).t(), gradient)
+    states: torch.Tensor, downs: Sequence[torch.Tensor], d_lows: Sequence[torch.Tensor], d_states: torch.Tensor
+) -> Sequence[torch.Tensor]:
+    """
+    Gradients of down maps (d, r), of what they made of states (m, d), d_lows (m, r).
+
+    Adds to `d_states` what comes back through the maps.
+    """
+    d_low = torch.cat(list(d_lows), dim=1)
+    d_states.addmm_(d_low, torch.cat(list(downs), dim=1).t())
+    return (d_low.t() @ states).t().chunk(len(downs), dim=1)  # in this order: several times as fast as the other
 
 
 def _by_learner(call: SplitCall, weights: Sequence[torch.Tensor]) -> dict[str, LearnerMaps]:
