@@ -180,3 +180,21 @@ def test_a_cache_of_the_plain_backbone_is_refused():
         foreign.update(torch.zeros(1, 2, 3, 8), torch.zeros(1, 2, 3, 8), 0)
         with pytest.raises(ValueError, match="past_key_values"):
             model(inputs_embeds=inputs.inputs_embeds, past_key_values=foreign)
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static"])
+@torch.no_grad()
+def test_a_cache_that_is_used_again_knows_nothing_of_old_weights(kind):
+    """Decoding packs the learners' maps beside the cache."""
+    model = tiny_model("llama", "sdpa")
+    inputs = tiny_inputs(model, *LAYOUTS[:1])
+    text = model.config.text_config
+    cache = DynamicCache(config=text) if kind == "dynamic" else StaticCache(config=text, max_cache_len=16)
+    pieces = [8, 1, 1]
+    logits_in_pieces(model, inputs, pieces, past_key_values=cache)
+    for name, parameter in model.named_parameters():
+        if "_learner." in name:
+            parameter.mul_(-1.5)
+    cache.reset()
+    logits = logits_in_pieces(model, inputs, pieces, past_key_values=cache)
+    assert relative_error(logits, full_logits(model, inputs)) < ROUNDING

@@ -152,6 +152,7 @@ class WingsCacheMixin:
         super().reset()
         self.wings.reset()
         self.wings_room = None
+        self.wings_packed.forget()
         self.wings_saw_images = False
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
@@ -222,7 +223,7 @@ def extend_cache(cache: Cache, config: PreTrainedConfig, static_length: int | No
     cache.wings_latent = latent
     cache.wings_saw_images = False
     cache.wings_room = None
-    cache.wings_packed = PackedLearners(num_learner_layers)
+    cache.wings_packed = PackedLearners(num_learner_layers, keeps_addresses=cache.wings.is_compileable)
     cache.wings_learner_layers = num_learner_layers
 
 

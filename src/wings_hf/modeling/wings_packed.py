@@ -54,14 +54,20 @@ class PackedLearners:
 
     Args:
         count: layers with learners.
+        keeps_addresses: whether compiled steps read them where they are: packing again then writes to the same place.
     """
 
-    def __init__(self, count: int):
+    def __init__(self, count: int, keeps_addresses: bool):
+        self.keeps_addresses = keeps_addresses
         self.names: tuple[str, ...] = ()
         self.sources: list[tuple[torch.Tensor, ...] | None] = [None] * count
         self.layers: list[PackedLayer | None] = [None] * count
         self.specs: list[RopeSpec | None] = [None] * count
         self.stacked: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+
+    def forget(self) -> None:
+        """Has all maps packed again by the next prompt: they may have been trained."""
+        self.names, self.sources = (), [None] * len(self.sources)
 
     def add(self, index: int, names: tuple[str, ...], maps: dict[str, LearnerMaps], spec: RopeSpec | None) -> None:
         """Packs the maps of one layer; the last one completes it."""
@@ -70,30 +76,45 @@ class PackedLearners:
         if known is not None and len(known) == len(source) and all(a is b for a, b in zip(known, source, strict=True)):
             return
         at_work = [maps[name] for name in names]
-        self.sources[index], self.specs[index], self.stacked = source, spec, None
-        self.layers[index] = PackedLayer(
+        self.sources[index], self.specs[index] = source, spec
+        packed = (
             torch.cat([each.q_a for each in at_work], dim=1),
             torch.stack([each.q_b for each in at_work]),
             torch.stack([each.o_a for each in at_work]),
             torch.cat([each.o_b for each in at_work]),
         )
+        self.layers[index] = PackedLayer(*self._kept(packed, self.layers[index]))
         if index == len(self.layers) - 1:
             self._stack(names)
 
     def _stack(self, names: tuple[str, ...]) -> None:
         """Puts the maps that make keys and values of text side by side, where the layers allow it."""
-        self.names = names
+        self.names = ()
         if "textual" not in names or None in self.sources or len(set(self.specs)) != 1:
             return
         start = names.index("textual") * len(LearnerMaps._fields)
         maps = [LearnerMaps(*source[start : start + len(LearnerMaps._fields)]) for source in self.sources if source]
         if len({weight.device for each in maps for weight in each}) == 1:
             down = torch.cat([each.k_a for each in maps] + [each.v_a for each in maps], dim=1)
-            self.stacked = down, torch.stack([each.k_b for each in maps]), torch.stack([each.v_b for each in maps])
+            stacked = down, torch.stack([each.k_b for each in maps]), torch.stack([each.v_b for each in maps])
+            self.stacked = self._kept(stacked, self.stacked)
+            self.names = names
+
+    def _kept(self, new: tuple[torch.Tensor, ...], old: tuple[torch.Tensor, ...] | None) -> tuple[torch.Tensor, ...]:
+        """The new tensors, at the addresses of the old ones where these matter."""
+        if not self.keeps_addresses:
+            return new
+        if old is None or any(a.shape != b.shape or a.dtype != b.dtype for a, b in zip(new, old, strict=True)):
+            for tensor in new:
+                torch._dynamo.mark_static_address(tensor)
+            return new
+        for a, b in zip(new, old, strict=True):
+            b.copy_(a)
+        return old
 
     def layer(self, index: int, names: tuple[str, ...]) -> PackedLayer | None:
         """The packed maps of a layer for the learners at work, `None` where it has none."""
-        return self.layers[index] if names == self.names and self.stacked is not None else None
+        return self.layers[index] if names == self.names else None
 
     def keys_values(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys, not rotated, and values of one text position in all layers: (b, 1, d) -> (L, b, d) each."""
