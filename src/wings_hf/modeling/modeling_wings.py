@@ -212,6 +212,7 @@ class WingsModel(WingsPreTrainedModel):
         use_cache: bool | None = None,
         padding_mask: torch.Tensor | None = None,
         learner_attention_mask: torch.Tensor | None = None,
+        plain_masks: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> WingsModelOutputWithPast:
         """
@@ -228,6 +229,8 @@ class WingsModel(WingsPreTrainedModel):
             padding_mask: 0 for padding among this call's tokens, (b, s); with an `attention_mask` that is prepared
                 for the backend already.
             learner_attention_mask: likewise, the learners' causal mask (no sliding window).
+            plain_masks: whether masks that are prepared already forbid the future and padding and nothing else, as
+                those of `generate` do; such calls have faster ways.
 
         Raises:
             ValueError: for inputs that contradict each other; the message says how.
@@ -257,6 +260,7 @@ class WingsModel(WingsPreTrainedModel):
                 attention_mask=attention_mask,
                 padding_mask=padding_mask,
                 learner_mask=learner_attention_mask,
+                plain_masks=plain_masks,
                 position_ids=position_ids,
                 cache=past_key_values,
             )
@@ -354,6 +358,7 @@ class WingsForCausalLM(WingsPreTrainedModel, WingsContinuousBatchingMixin, Wings
         logits_to_keep: int | torch.Tensor = 0,
         padding_mask: torch.Tensor | None = None,
         learner_attention_mask: torch.Tensor | None = None,
+        plain_masks: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> WingsCausalLMOutputWithPast:
         """
@@ -375,6 +380,7 @@ class WingsForCausalLM(WingsPreTrainedModel, WingsContinuousBatchingMixin, Wings
             use_cache=use_cache,
             padding_mask=padding_mask,
             learner_attention_mask=learner_attention_mask,
+            plain_masks=plain_masks,
             return_dict=True,
             **kwargs,
         )

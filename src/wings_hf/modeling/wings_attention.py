@@ -22,7 +22,6 @@ from torch import nn
 from transformers import AttentionInterface, PreTrainedConfig
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from wings_hf.modeling.wings_cache import append_to_all
 from wings_hf.modeling.wings_context import WingsContext
 from wings_hf.modeling.wings_fused import (
     attend_latent_fused,
@@ -222,31 +221,39 @@ class WingsAttentionMixin:
         keeps = names and wings.cache is not None and wings.plain and not wings.latent and not torch.is_grad_enabled()
         if not keeps or wings.positions.shape[1] == 1 or torch.compiler.is_compiling():
             return
-        if can_pack([getattr(self, f"{name}_learner") for name in names]):
+        if can_pack(names, self._learners(names)):
             wings.cache.wings_packed.add(self.learner_cache_index, names, maps, self.learner_rope)
 
     def _packed(self, names: tuple[str, ...], query_input: torch.Tensor, wings: WingsContext) -> PackedLayer | None:
         """This layer's packed maps, in a decoding step that can do with them."""
         if query_input.shape[1] > 1 or wings.cache is None or wings.brings_images or not wings.plain:
             return None
-        return None if torch.is_grad_enabled() else wings.cache.wings_packed.layer(self.learner_cache_index, names)
+        learners = self._learners(names)
+        if torch.is_grad_enabled() or not can_pack(names, learners):
+            return None
+        return wings.cache.wings_packed.layer(self.learner_cache_index, names, learners)
+
+    def _learners(self, names: tuple[str, ...]) -> list[nn.Module]:
+        return [getattr(self, f"{name}_learner") for name in names]
 
     def gather_packed(
         self, names: tuple[str, ...], packed: PackedLayer, query_input: torch.Tensor, wings: WingsContext
     ) -> torch.Tensor:
         """As `gather`, for one row of text and packed maps."""
-        keys, values = wings.once("keys of all layers", lambda: self._all_keys_values(wings))[self.learner_cache_index]
+        index = self.learner_cache_index
+        keys, values = wings.once("keys of all layers", lambda: self._all_keys_values(wings))
+        keys, values = wings.cache.wings.update(keys[index], values[index], index)
         queries = packed.queries(query_input).unflatten(-1, (self.learner_heads, -1)).permute(1, 2, 0, 3)
         attended = self._attend_one_row(names, queries, keys, values, wings)
         return packed.down(attended)
 
-    def _all_keys_values(self, wings: WingsContext) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """For each layer keys and values of all positions, (b, h, t, e), once this text position is among them."""
+    def _all_keys_values(self, wings: WingsContext) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of one text position in all layers, each (L, b, h, 1, e)."""
         keys, values = wings.cache.wings_packed.keys_values(wings.x)
         keys, values = (states.unflatten(-1, (self.learner_heads, 1, -1)) for states in (keys, values))
         if self.learner_rope is not None:
             keys = self.learner_rope.rotate(keys, wings.rope(self.learner_rope))
-        return append_to_all(wings.cache, keys, values)
+        return keys, values
 
     def _latent_keys(self, wings: WingsContext, maps: dict[str, LearnerMaps], device: torch.device) -> LatentKeys:
         """Writes this call's states to a latent cache, and returns those of all positions."""

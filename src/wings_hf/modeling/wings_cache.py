@@ -63,28 +63,37 @@ class GrowingLayer(DynamicLayer):
         if torch.is_grad_enabled() or torch.compiler.is_compiling():  # a graph may hold on to the past as it was
             return super().update(key_states, value_states, *args, **kwargs)
         length = past + key_states.shape[-2]
-        if not self._has_room(length):
-            self._take_room(length + max(length // ROOM_SHARE, ROOM_LEAST))
+        if not self._has_room(length, (key_states, value_states)):
+            self._take_room(length + max(length // ROOM_SHARE, ROOM_LEAST), (key_states, value_states))
         for room, states in zip(self.room, (key_states, value_states), strict=True):
             room[:, :, past:length] = states
         self.keys, self.values = (room[:, :, :length] for room in self.room)
         return self.keys, self.values
 
-    def _take_room(self, length: int) -> None:
-        past = self.keys.shape[-2]
-        self.room = tuple(old.new_empty(*old.shape[:2], length, old.shape[-1]) for old in (self.keys, self.values))
-        for room, old in zip(self.room, (self.keys, self.values), strict=True):
+    def _take_room(self, length: int, new: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Room for `length` tokens, with those there are; one tensor after the other, to hold little twice."""
+        past, self.room = self.keys.shape[-2], None
+        rooms = []
+        for name, states in zip(("keys", "values"), new, strict=True):
+            old = getattr(self, name)
+            dtype = torch.promote_types(old.dtype, states.dtype)  # autocast may come and go
+            room = old.new_empty(*old.shape[:2], length, old.shape[-1], dtype=dtype)
             room[:, :, :past] = old
+            setattr(self, name, room[:, :, :past])
+            rooms.append(room)
+        self.room = rooms[0], rooms[1]
 
-    def _has_room(self, length: int) -> bool:
+    def _has_room(self, length: int, new: tuple[torch.Tensor, torch.Tensor]) -> bool:
         if self.room is None or length > self.room[0].shape[2]:
             return False
         if self.room[0].is_inference() and not torch.is_inference_mode_enabled():
             return False  # which torch allows nobody to write to
-        pairs = zip(self.room, (self.keys, self.values), strict=True)
         return all(
-            view.data_ptr() == room.data_ptr() and view.shape[:2] == room.shape[:2] and view.stride() == room.stride()
-            for room, view in pairs
+            view.data_ptr() == room.data_ptr()
+            and view.shape[:2] == room.shape[:2]
+            and view.stride() == room.stride()
+            and room.dtype == torch.promote_types(room.dtype, states.dtype)
+            for room, view, states in zip(self.room, (self.keys, self.values), new, strict=True)
         )
 
     def offload(self) -> None:
@@ -96,49 +105,6 @@ class GrowingLayer(DynamicLayer):
         super().reset()
 
 
-def append_to_all(cache: Any, keys: torch.Tensor, values: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """
-    Appends one position to all learner layers at once.
-
-    Args:
-        cache: an extended cache.
-        keys, values: (L, b, h, 1, e).
-
-    Returns:
-        what each layer's `update` would: keys and values of all positions, (b, h, t, e).
-    """
-    layers = cache.wings.layers[: len(keys)]
-    if cache.wings.offloading or not all(type(layer) is GrowingLayer and layer.is_initialized for layer in layers):
-        return [cache.wings.update(k, v, index) for index, (k, v) in enumerate(zip(keys, values, strict=True))]
-    past = layers[0].get_seq_length()
-    room = cache.wings_room
-    if room is None or past >= room[0].shape[3] or not _are_views(layers, room):
-        spare = max(past // ROOM_SHARE, ROOM_LEAST)
-        room = tuple(new.new_empty(*new.shape[:3], past + spare, new.shape[4]) for new in (keys, values))
-        for index, layer in enumerate(layers):
-            room[0][index, :, :, :past], room[1][index, :, :, :past] = layer.keys, layer.values
-        cache.wings_room = room
-    views = []
-    for whole, new in zip(room, (keys, values), strict=True):
-        whole[:, :, :, past] = new.squeeze(3)
-        views.append(whole[:, :, :, : past + 1].unbind(0))
-    for layer, layer.keys, layer.values in zip(layers, *views, strict=True):
-        layer.room = None
-    return list(zip(*views, strict=True))
-
-
-def _are_views(layers: list[CacheLayerMixin], room: tuple[torch.Tensor, torch.Tensor]) -> bool:
-    """Whether the layers still are the beginnings of the parts of the room."""
-    if room[0].is_inference() and not torch.is_inference_mode_enabled():
-        return False  # which torch allows nobody to write to
-    step = room[0].stride(0) * room[0].element_size()
-    first, shape = room[0].data_ptr(), room[0].shape[1:3]
-    return all(
-        layer.keys.data_ptr() == first + index * step and layer.keys.shape[:2] == shape
-        for index, layer in enumerate(layers)
-    )
-
-
 class WingsCacheMixin:
     """A cache of the language model, with what the wings keep in `wings`."""
 
@@ -146,12 +112,10 @@ class WingsCacheMixin:
     wings_latent: bool
     wings_saw_images: bool
     wings_packed: PackedLearners
-    wings_room: tuple[torch.Tensor, torch.Tensor] | None
 
     def reset(self) -> None:
         super().reset()
         self.wings.reset()
-        self.wings_room = None
         self.wings_packed.forget()
         self.wings_saw_images = False
 
@@ -222,7 +186,6 @@ def extend_cache(cache: Cache, config: PreTrainedConfig, static_length: int | No
     cache.wings = Cache(layers=layers, offloading=cache.offloading)
     cache.wings_latent = latent
     cache.wings_saw_images = False
-    cache.wings_room = None
     cache.wings_packed = PackedLearners(num_learner_layers, keeps_addresses=cache.wings.is_compileable)
     cache.wings_learner_layers = num_learner_layers
 

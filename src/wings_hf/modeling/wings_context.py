@@ -100,7 +100,9 @@ class WingsContext:
 
         def make() -> torch.Tensor:
             own = torch.stack([self.keys_of(name) for name in learners], dim=1)
-            return torch.where(own, 0.0, torch.finfo(dtype).min).to(dtype).unsqueeze(1)
+            return torch.zeros(own.shape, dtype=dtype, device=own.device).masked_fill(~own, torch.finfo(dtype).min)[
+                :, None
+            ]
 
         return self.once(("own", learners, dtype), make)
 
@@ -110,7 +112,7 @@ class WingsContext:
 
     def all_present(self, learners: tuple[str, ...]) -> bool:
         """Whether every row has a visible key of each learner, where the host can tell at no cost."""
-        if not self.plain or self.present.device.type != "cpu" or torch.compiler.is_compiling():
+        if not self.plain or not host_may_look(self.present):
             return False
         return self.once(("all present", learners), lambda: bool(self.present_of(learners).all()))
 
@@ -139,6 +141,15 @@ class WingsContext:
         return self.once(("sorted", spec.key), make)
 
 
+def host_may_look(states: torch.Tensor) -> bool:
+    """Whether values decide what is done next: they are the host's, and nothing traces or transforms the call."""
+    if states.device.type != "cpu" or type(states) not in (torch.Tensor, torch.nn.Parameter):
+        return False
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    return not torch._C._are_functorch_transforms_active()
+
+
 def make_context(
     config: PreTrainedConfig,
     text_config: PreTrainedConfig,
@@ -148,6 +159,7 @@ def make_context(
     attention_mask: Any,
     padding_mask: torch.Tensor | None,
     learner_mask: Any,
+    plain_masks: bool,
     position_ids: torch.Tensor | None,
     cache: Any,
 ) -> WingsContext:
@@ -160,10 +172,12 @@ def make_context(
         inputs_embeds: merged embeddings, (b, s, d).
         is_image: positions with an image feature, bool (b, s).
         images: how many images the call brings; `None` where the host does not know.
-        attention_mask, padding_mask, learner_mask, position_ids: see `WingsModel.forward`.
+        attention_mask, padding_mask, learner_mask, plain_masks, position_ids: see `WingsModel.forward`.
         cache: an extended cache or `None`.
     """
-    masks = learner_masks(text_config, inputs_embeds, attention_mask, padding_mask, learner_mask, position_ids, cache)
+    masks = learner_masks(
+        text_config, inputs_embeds, attention_mask, padding_mask, learner_mask, plain_masks, position_ids, cache
+    )
     past = 0 if cache is None else cache.get_seq_length()
     positions = call_positions(inputs_embeds, masks.given, position_ids, past)
     check_router_length(config, positions, past, given=position_ids is not None)
@@ -188,14 +202,12 @@ def make_context(
     notes = ((classes, positions),) * 2 if cache is None else write_notes(cache, notes_layer, classes, positions)
     if masks.custom is not None:
         has_visual, has_text = _visible(masks.custom, notes[0][0])
-    plain = masks.custom is None
     splits = (
-        plain
+        masks.plain
         and text_config._attn_implementation == "sdpa"
-        and inputs_embeds.device.type == "cpu"
         and inputs_embeds.shape[1] > 1
         and past_keys is None
-        and not torch.compiler.is_compiling()
+        and host_may_look(inputs_embeds)
     )
     return WingsContext(
         visual=visual,
@@ -204,7 +216,7 @@ def make_context(
         positions=positions,
         sees_images=sees_images,
         brings_images=images != 0,
-        plain=plain,
+        plain=masks.plain,
         keys_end_here=cache is None or not cache.wings.is_compileable,
         starts=starts,
         make_mask=masks.make,

@@ -151,6 +151,7 @@ class WingsGenerationMixin:
         prepared = inputs.get("attention_mask")
         if config.learners and past_key_values is not None and past_key_values.is_compileable:
             batch, length = tokens.shape[:2]
+            inputs["plain_masks"] = True
             inputs["learner_attention_mask"] = create_causal_mask(
                 config=config.text_config,
                 inputs_embeds=torch.empty((batch, length, 0), dtype=self.dtype, device=tokens.device),

@@ -58,9 +58,8 @@ class LowRankLearner(nn.Module):
 
         Attention fetches them by calling the module, since that is when offloading hooks bring its weights in.
         """
-        plain = self._parameters  # in the order of the fields, unless something stands in for one of them
-        if len(plain) == len(LearnerMaps._fields):
-            return LearnerMaps(*plain.values())
+        if len(self._parameters) == len(LearnerMaps._fields):  # not so where a parametrization stands in for one
+            return LearnerMaps(**self._parameters)
         return LearnerMaps(*(getattr(self, name) for name in LearnerMaps._fields))
 
     def extra_repr(self) -> str:

@@ -22,12 +22,14 @@ class LearnerMasks:
         make: makes the causal mask of the learners (no sliding window), in the form that the attention backend takes;
             to be called before they write to the cache.
         custom: the same where the user gave it, (b, 1, s, t): it may be other than causal.
+        plain: whether the masks forbid the future and padding and nothing else.
         padding: False at padding among this call's positions, bool (b, s); `None` where there is none.
         given: the mask that the user gave, 1 for tokens and 0 for padding, (b, t), or `None`.
     """
 
     make: Callable[[], Any]
     custom: torch.Tensor | None
+    plain: bool
     padding: torch.Tensor | None
     given: torch.Tensor | None
 
@@ -38,6 +40,7 @@ def learner_masks(
     attention_mask: Any,
     padding_mask: torch.Tensor | None,
     learner_mask: Any,
+    plain_masks: bool,
     position_ids: torch.Tensor | None,
     cache: Any,
 ) -> LearnerMasks:
@@ -50,6 +53,7 @@ def learner_masks(
     """
     given = attention_mask if isinstance(attention_mask, torch.Tensor) and attention_mask.ndim == 2 else None
     custom = None
+    plain = plain_masks or (learner_mask is None and (attention_mask is None or given is not None))
     if isinstance(attention_mask, dict):  # prepared by `generate`; no mask for full attention is plain causal
         learner_mask = attention_mask.get("full_attention") if learner_mask is None else learner_mask
     elif learner_mask is None and attention_mask is not None and given is None:
@@ -77,7 +81,7 @@ def learner_masks(
             position_ids=position_ids,
         )
 
-    return LearnerMasks(make, custom, padding_mask, given)
+    return LearnerMasks(make, custom, plain, padding_mask, given)
 
 
 def _check_custom_mask(attention_mask: Any, backend: str) -> torch.Tensor:

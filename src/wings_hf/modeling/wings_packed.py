@@ -60,21 +60,26 @@ class PackedLearners:
     def __init__(self, count: int, keeps_addresses: bool):
         self.keeps_addresses = keeps_addresses
         self.names: tuple[str, ...] = ()
-        self.sources: list[tuple[torch.Tensor, ...] | None] = [None] * count
+        self.sources: list[Source | None] = [None] * count
         self.layers: list[PackedLayer | None] = [None] * count
         self.specs: list[RopeSpec | None] = [None] * count
         self.stacked: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
 
+    def __reduce__(self) -> tuple:
+        return PackedLearners, (len(self.layers), self.keeps_addresses)  # a copy of a cache packs its own
+
     def forget(self) -> None:
-        """Has all maps packed again by the next prompt: they may have been trained."""
+        """Has all maps packed again by the next prompt."""
         self.names, self.sources = (), [None] * len(self.sources)
 
     def add(self, index: int, names: tuple[str, ...], maps: dict[str, LearnerMaps], spec: RopeSpec | None) -> None:
         """Packs the maps of one layer; the last one completes it."""
-        source = tuple(weight for name in names for weight in maps[name])
-        known = self.sources[index]
-        if known is not None and len(known) == len(source) and all(a is b for a, b in zip(known, source, strict=True)):
+        source = _source(names, maps)
+        if self.sources[index] is not None and _same(self.sources[index], source):
+            if index == len(self.layers) - 1 and self.names != names:
+                self._stack(names)
             return
+        self.names = ()
         at_work = [maps[name] for name in names]
         self.sources[index], self.specs[index] = source, spec
         packed = (
@@ -89,11 +94,12 @@ class PackedLearners:
 
     def _stack(self, names: tuple[str, ...]) -> None:
         """Puts the maps that make keys and values of text side by side, where the layers allow it."""
-        self.names = ()
-        if "textual" not in names or None in self.sources or len(set(self.specs)) != 1:
+        if None in self.sources or len(set(self.specs)) != 1:
+            self.layers = [None] * len(self.layers)
             return
         start = names.index("textual") * len(LearnerMaps._fields)
-        maps = [LearnerMaps(*source[start : start + len(LearnerMaps._fields)]) for source in self.sources if source]
+        weights = [[weight for weight, _, _ in source] for source in self.sources if source is not None]
+        maps = [LearnerMaps(*each[start : start + len(LearnerMaps._fields)]) for each in weights]
         if len({weight.device for each in maps for weight in each}) == 1:
             down = torch.cat([each.k_a for each in maps] + [each.v_a for each in maps], dim=1)
             stacked = down, torch.stack([each.k_b for each in maps]), torch.stack([each.v_b for each in maps])
@@ -112,9 +118,15 @@ class PackedLearners:
             b.copy_(a)
         return old
 
-    def layer(self, index: int, names: tuple[str, ...]) -> PackedLayer | None:
-        """The packed maps of a layer for the learners at work, `None` where it has none."""
-        return self.layers[index] if names == self.names else None
+    def layer(self, index: int, names: tuple[str, ...], learners: Sequence[torch.nn.Module]) -> PackedLayer | None:
+        """The packed maps of a layer for the learners at work; `None` where they are not those of `learners` now."""
+        if names != self.names:
+            return None
+        if not torch.compiler.is_compiling():
+            maps = {name: LearnerMaps(**learner._parameters) for name, learner in zip(names, learners, strict=True)}
+            if not _same(self.sources[index], _source(names, maps)):
+                return None
+        return self.layers[index]
 
     def keys_values(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys, not rotated, and values of one text position in all layers: (b, 1, d) -> (L, b, d) each."""
@@ -126,6 +138,30 @@ class PackedLearners:
         return keys, values
 
 
-def can_pack(learners: Sequence[torch.nn.Module]) -> bool:
-    """Whether the maps stay where they are: those that are brought in for each call cannot be kept."""
-    return not any(hasattr(learner, "_hf_hook") for learner in learners)
+def can_pack(names: tuple[str, ...], learners: Sequence[torch.nn.Module]) -> bool:
+    """
+    Whether packed maps can stand for the learners: text has maps, nobody wants to know of the learners' calls, and
+    their parameters are their own and stay where they are.
+    """
+    return "textual" in names and not any(
+        hasattr(learner, "_hf_hook")
+        or learner._forward_hooks
+        or learner._forward_pre_hooks
+        or len(learner._parameters) != len(LearnerMaps._fields)
+        for learner in learners
+    )
+
+
+# The maps that were packed, each with its version and address: in-place changes show in one of them.
+Source = list[tuple[torch.Tensor, int, int]]
+
+
+def _source(names: tuple[str, ...], maps: dict[str, LearnerMaps]) -> Source:
+    weights = (weight for name in names for weight in maps[name])
+    return [(weight, 0 if weight.is_inference() else weight._version, weight.data_ptr()) for weight in weights]
+
+
+def _same(one: Source | None, other: Source) -> bool:
+    if one is None or len(one) != len(other):
+        return False
+    return all(a[0] is b[0] and a[1:] == b[1:] for a, b in zip(one, other, strict=True))
