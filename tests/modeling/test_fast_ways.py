@@ -1,6 +1,6 @@
 # Copyright 2026 The wings_hf authors. All rights reserved.
 # SPDX-License-Identifier: Apache-2.0
-"""Where the faster ways of the learners' attention end: caches that grow, copies, changed weights, traces, own masks."""
+"""Where the faster ways of the learners' attention end: caches that grow, copies, changed weights, traces, masks."""
 
 import copy
 

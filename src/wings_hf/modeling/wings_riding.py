@@ -67,7 +67,7 @@ def attend_with_weights(
             attention_mask = torch.where(attention_mask, 0.0, torch.finfo(torch.float32).min)
         scores = (scores.view(batch, heads, 1, -1) + attention_mask).view(scores.shape)
     weights = scores.softmax(-1).to(value.dtype)
-    output = torch.bmm(weights, value.flatten(0, 1)).view(batch, 1, heads, size)
+    output = torch.bmm(weights, value.flatten(0, 1)).view(batch, 1, heads, value.shape[-1])
     return output, torch.bmm(weights.view(batch, heads, -1), columns).unsqueeze(1)
 
 
