@@ -4,7 +4,7 @@
 The router: weights of the learners from the main attention's weights, Eq. 5 of arXiv 2406.03496.
 
 Both routers are linear in the attention weights over keys, `Router(a)_i = sum_j a_ij R_j`, so they need no attention
-matrix: the columns R ride in the values of whatever kernel computes the main attention (see wings_attention.py).
+matrix: the columns R ride in the values of whatever kernel computes the main attention (see wings_riding.py).
 
 Shapes: `b` batch, `s` query rows, `t` keys, `H` query heads, `c` router columns.
 """
