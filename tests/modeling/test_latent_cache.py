@@ -7,7 +7,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 from test_images_and_generation import image_ids, pixels
 from tiny import relative_error, tiny_config, tiny_inputs, tiny_model
-from transformers import LlamaConfig, StaticCache
+from transformers import GenerationMixin, LlamaConfig, StaticCache
 
 from wings_hf import WingsConfig, WingsForCausalLM
 
@@ -24,6 +24,8 @@ KINDS = {
 @pytest.mark.parametrize("rope", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_tokens_in_every_kind_of_cache(kind, rope):
+    if kind == "chunked prefill" and not hasattr(GenerationMixin, "_expand_multimodal_outputs"):
+        pytest.skip("this version of transformers hands all images to the first chunk")
     model = tiny_model("llama", "sdpa", vision="siglip", learner_rope=rope)
     model.generation_config.eos_token_id = None
     layouts = ("ttItttt",) if kind == "prompt lookup" else ("ttItttt", ".tttIt.")
