@@ -201,7 +201,8 @@ class WingsAttentionMixin:
         if wings.latent:
             latent = self._latent_keys(wings, maps, query_input.device)
             if one_row and names:
-                return project_down(at_work, self._attend_latent(names, maps, query_input, latent, wings))
+                queries = self.row_queries(at_work, query_input, wings)
+                return project_down(at_work, self._attend_latent(names, maps, queries, latent, wings))
             keys, values = latent.keys_values(maps, self.learner_heads) if names else (None, None)
         else:
             keys, values = self.learner_keys_values(wings, maps, query_input.device)
@@ -211,7 +212,8 @@ class WingsAttentionMixin:
             queries = self.rotated_queries(at_work, query_input, wings)
             attended = attend_learners_fused(names, queries, keys, values, wings)
         elif one_row:
-            attended = self.attend_one_row(names, at_work, query_input, keys, values, wings)
+            queries = self.row_queries(at_work, query_input, wings)
+            attended = self.attend_one_row(names, queries, keys, values, wings)
         else:
             attended = self.attend_learners(names, at_work, query_input, keys, values, mask, wings, packing)
         return project_down(at_work, attended)
@@ -244,8 +246,8 @@ class WingsAttentionMixin:
         keys, values = wings.once("keys of all layers", lambda: self._all_keys_values(wings))
         keys, values = wings.cache.wings.update(keys[index], values[index], index)
         queries = packed.queries(query_input).unflatten(-1, (self.learner_heads, -1)).permute(1, 2, 0, 3)
-        attended = self._attend_one_row(names, queries, keys, values, wings)
-        return packed.down(attended)
+        queries = self._rotated_row(queries, wings)
+        return packed.down(self.attend_one_row(names, queries, keys, values, wings).squeeze(1))
 
     def _all_keys_values(self, wings: WingsContext) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of one text position in all layers, each (L, b, h, 1, e)."""
@@ -270,15 +272,11 @@ class WingsAttentionMixin:
         self,
         names: tuple[str, ...],
         maps: dict[str, LearnerMaps],
-        query_input: torch.Tensor,
+        queries: torch.Tensor,
         latent: LatentKeys,
         wings: WingsContext,
     ) -> torch.Tensor:
-        """What each learner gathers for one row from a latent cache, (b, 1, n, d)."""
-        rows = [add_low_rank(query_input, maps[name].q_a, maps[name].q_b) for name in names]
-        queries = torch.cat([split_heads(row, self.learner_heads) for row in rows], dim=2)  # (b, h, n, e)
-        if self.learner_rope is not None:
-            queries = self.learner_rope.rotate(queries, wings.rope(self.learner_rope))
+        """What each learner gathers from a latent cache for one row of queries (b, h, n, e): (b, 1, n, d)."""
         if fuses_latent(queries):
             return attend_latent_fused(names, maps, queries, latent, wings).unsqueeze(1)
         key = ("rotated x", None if self.learner_rope is None else self.learner_rope.key)
@@ -304,21 +302,18 @@ class WingsAttentionMixin:
             keys, values = wings.cache.wings.update(keys, values, self.learner_cache_index)
         return keys, values
 
-    def attend_one_row(
-        self,
-        names: tuple[str, ...],
-        maps: list[LearnerMaps],
-        query_input: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        wings: WingsContext,
-    ) -> torch.Tensor:
-        """What each learner gathers for one row, (b, 1, n, d): all learners read keys and values in one pass."""
+    def row_queries(self, maps: list[LearnerMaps], query_input: torch.Tensor, wings: WingsContext) -> torch.Tensor:
+        """Queries of one row, (b, h, n, e)."""
         rows = [add_low_rank(query_input, each.q_a, each.q_b) for each in maps]
-        queries = torch.cat([split_heads(row, self.learner_heads) for row in rows], dim=2)  # (b, h, n, e)
-        return self._attend_one_row(names, queries, keys, values, wings).unsqueeze(1)
+        queries = torch.cat([split_heads(row, self.learner_heads) for row in rows], dim=2)
+        return self._rotated_row(queries, wings)
 
-    def _attend_one_row(
+    def _rotated_row(self, queries: torch.Tensor, wings: WingsContext) -> torch.Tensor:
+        if self.learner_rope is None:
+            return queries
+        return self.learner_rope.rotate(queries, wings.rope(self.learner_rope))
+
+    def attend_one_row(
         self,
         names: tuple[str, ...],
         queries: torch.Tensor,
@@ -326,14 +321,18 @@ class WingsAttentionMixin:
         values: torch.Tensor,
         wings: WingsContext,
     ) -> torch.Tensor:
-        """Queries before rotation (b, h, n, e), keys and values (b, h, t, e) -> (b, n, d)."""
-        if self.learner_rope is not None:
-            queries = self.learner_rope.rotate(queries, wings.rope(self.learner_rope))
+        """
+        What each learner gathers for one row, (b, 1, n, d): all learners read keys and values in one pass.
+
+        Args:
+            queries: rotated, (b, h, n, e).
+            keys, values: (b, h, t, e).
+        """
         bias = wings.own_keys_only(names, queries.dtype).to(queries.device)
         attended = nn.functional.scaled_dot_product_attention(
             queries, keys, values, attn_mask=bias, scale=queries.shape[-1] ** -0.5
         )
-        return attended.transpose(1, 2).flatten(2)
+        return attended.transpose(1, 2).flatten(2).unsqueeze(1)
 
     def rotated_queries(self, maps: list[LearnerMaps], query_input: torch.Tensor, wings: WingsContext) -> torch.Tensor:
         """Queries of several rows, (b, h, n, s, e)."""
@@ -435,7 +434,7 @@ def wings_attention_forward(
     if query.shape[2] > 1 and fuses_router(module, query, attention_mask, wings, kwargs):
         output, attended = attend_router_fused(query, key, value, columns, wings, kwargs["scaling"])
         return output, (None, logits(attended))
-    if query.shape[2] == 1 and weights_are_plain(module, attention_mask, kwargs):
+    if query.shape[2] == 1 and weights_are_plain(module, kwargs):
         output, attended = attend_with_weights(query, key, value, columns, attention_mask, kwargs["scaling"])
         return output, (None, logits(attended))
     if module.config._attn_implementation == "eager":

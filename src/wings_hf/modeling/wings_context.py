@@ -100,9 +100,8 @@ class WingsContext:
 
         def make() -> torch.Tensor:
             own = torch.stack([self.keys_of(name) for name in learners], dim=1)
-            return torch.zeros(own.shape, dtype=dtype, device=own.device).masked_fill(~own, torch.finfo(dtype).min)[
-                :, None
-            ]
+            bias = torch.zeros(own.shape, dtype=dtype, device=own.device)
+            return bias.masked_fill(~own, torch.finfo(dtype).min).unsqueeze(1)
 
         return self.once(("own", learners, dtype), make)
 

@@ -16,13 +16,12 @@ import torch
 
 from wings_hf.modeling.wings_context import WingsContext
 from wings_hf.modeling.wings_latent import LatentKeys
-from wings_hf.modeling.wings_learners import LearnerMaps
+from wings_hf.modeling.wings_learners import LearnerMaps, attention_dtype
+from wings_hf.modeling.wings_riding import OTHER_MATHS
 from wings_hf.modeling.wings_router import NO_KEY
 from wings_hf.modeling.wings_triton import kernels_for
 from wings_hf.modeling.wings_triton_attention import key_layout, learner_attention, router_attention
 from wings_hf.modeling.wings_triton_latent import latent_decode
-
-OTHER_MATHS = ("softcap", "s_aux", "position_bias", "cache", "sliding_window")  # of a backbone's attention call
 
 
 def fuses_learners(query_input: torch.Tensor, wings: WingsContext, head_size: int) -> bool:
@@ -35,7 +34,7 @@ def attend_learners_fused(
 ) -> torch.Tensor:
     """Rotated queries (b, h, n, s, e), keys and values (b, h, t, e) -> what each learner gathers, (b, s, n, d)."""
     layout = wings.once(("layout", names), lambda: key_layout(wings.owner_index(names), len(names), wings.starts))
-    dtype = _attention_dtype(queries)
+    dtype = attention_dtype(queries)
     queries, keys, values = (each.to(dtype).contiguous() for each in (queries, keys, values))
     return learner_attention(queries, keys, values, layout).flatten(3)
 
@@ -43,7 +42,11 @@ def attend_learners_fused(
 def fuses_router(module: Any, query: torch.Tensor, attention_mask: Any, wings: WingsContext, kwargs: dict) -> bool:
     """Whether the main branch's attention runs in the kernel that carries the router's columns."""
     plain = wings.plain and wings.keys_end_here and not module.slides and not module.visual_context_only
-    plain = plain and not kwargs.get("dropout") and all(kwargs.get(name) is None for name in OTHER_MATHS)
+    plain = (
+        plain
+        and not kwargs.get("dropout")
+        and all(kwargs.get(name) is None for name in (*OTHER_MATHS, "sliding_window"))
+    )
     if not plain or module.config._attn_implementation == "eager":
         return False
     return kernels_for("router_attention", query, query.shape[-1]) == "triton"
@@ -62,7 +65,7 @@ def attend_router_fused(
     def layout() -> Any:
         return key_layout(torch.where(wings.notes[0][0] == NO_KEY, -1, 0), starts=wings.starts)
 
-    dtype = _attention_dtype(query)
+    dtype = attention_dtype(query)
     query, key, value, columns = (each.to(dtype).contiguous() for each in (query, key, value, columns))
     return router_attention(query, key, value, columns, wings.once("layout of all", layout), scaling)
 
@@ -101,9 +104,3 @@ def attend_latent_fused(
         tables,
         interleaved,
     ).flatten(2)
-
-
-def _attention_dtype(states: torch.Tensor) -> torch.dtype:
-    """The dtype that autocast would give an attention call."""
-    device = states.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype

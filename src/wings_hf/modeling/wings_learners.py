@@ -138,14 +138,14 @@ def append_key_columns(keys: torch.Tensor, foreign: Sequence[torch.Tensor]) -> t
 
     Padding is foreign to none: the causal mask keeps it out, and a row of padding needs a key within reach.
     """
-    score = FOREIGN_KEY_SCORE.get(_attention_dtype(keys), DEFAULT_FOREIGN_KEY_SCORE)
+    score = FOREIGN_KEY_SCORE.get(attention_dtype(keys), DEFAULT_FOREIGN_KEY_SCORE)
     columns = keys.new_zeros(*keys.shape[:-1], MODALITY_COLUMNS)
     for index, is_foreign in enumerate(foreign):
         columns[..., index] = torch.where(is_foreign, score, 0.0).to(keys.dtype).unsqueeze(1)
     return torch.cat([keys, columns], dim=-1)
 
 
-def _attention_dtype(states: torch.Tensor) -> torch.dtype:
+def attention_dtype(states: torch.Tensor) -> torch.dtype:
     """The dtype in which attention reads `states`: autocast changes it on the way to the kernel."""
     device = states.device.type
     if device != "meta" and torch.is_autocast_enabled(device):

@@ -6,7 +6,7 @@ The learners' maps side by side, for the one row of a decoding step, where each 
 Keys and values are made of the initial embedding, which is the same in all layers. So the first layer makes those of
 all layers at once. In each layer the learners' queries, and their outputs, share their operations.
 
-Maps are packed when a prompt is read, and kept with the cache: both are of the same weights, and as old.
+Maps are packed when a prompt is read and kept with the cache; each use checks that they still are the learners'.
 
 Shapes: `b` batch, `d` hidden size, `h` learner heads, `e` learner head size, `r` rank, `n` learners at work, `L` layers
 with learners.
@@ -75,21 +75,17 @@ class PackedLearners:
     def add(self, index: int, names: tuple[str, ...], maps: dict[str, LearnerMaps], spec: RopeSpec | None) -> None:
         """Packs the maps of one layer; the last one completes it."""
         source = _source(names, maps)
-        if self.sources[index] is not None and _same(self.sources[index], source):
-            if index == len(self.layers) - 1 and self.names != names:
-                self._stack(names)
-            return
-        self.names = ()
-        at_work = [maps[name] for name in names]
-        self.sources[index], self.specs[index] = source, spec
-        packed = (
-            torch.cat([each.q_a for each in at_work], dim=1),
-            torch.stack([each.q_b for each in at_work]),
-            torch.stack([each.o_a for each in at_work]),
-            torch.cat([each.o_b for each in at_work]),
-        )
-        self.layers[index] = PackedLayer(*self._kept(packed, self.layers[index]))
-        if index == len(self.layers) - 1:
+        if not _same(self.sources[index], source):
+            self.names, self.sources[index], self.specs[index] = (), source, spec
+            at_work = [maps[name] for name in names]
+            packed = (
+                torch.cat([each.q_a for each in at_work], dim=1),
+                torch.stack([each.q_b for each in at_work]),
+                torch.stack([each.o_a for each in at_work]),
+                torch.cat([each.o_b for each in at_work]),
+            )
+            self.layers[index] = PackedLayer(*self._kept(packed, self.layers[index]))
+        if index == len(self.layers) - 1 and self.names != names:
             self._stack(names)
 
     def _stack(self, names: tuple[str, ...]) -> None:

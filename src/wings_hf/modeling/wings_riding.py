@@ -21,6 +21,7 @@ from wings_hf.modeling.wings_context import WingsContext
 HEAD_SIZE_STEPS = {"cpu": 16}  # what fused kernels are fast at; eight elsewhere
 HEAD_SIZE_STEP = 8
 MAX_FLASH_HEAD_SIZE = 256
+OTHER_MATHS = ("position_bias", "cache", "s_aux", "softcap")  # arguments with which weights are no plain softmax
 
 
 def router_columns(
@@ -39,11 +40,11 @@ def router_columns(
     return columns.to(value.dtype), lambda attended: module.router.logits(weight, bias, attended)
 
 
-def weights_are_plain(module: Any, attention_mask: Any, kwargs: dict[str, Any]) -> bool:
+def weights_are_plain(module: Any, kwargs: dict[str, Any]) -> bool:
     """Whether the weights are a softmax of scaled and masked scores, as sdpa computes them, and may be formed here."""
     if module.config._attn_implementation != "sdpa" or module.visual_context_only or kwargs.get("dropout"):
         return False
-    return all(kwargs.get(name) is None for name in ("position_bias", "cache", "s_aux", "softcap"))
+    return all(kwargs.get(name) is None for name in OTHER_MATHS)
 
 
 def attend_with_weights(
