@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from wings_hf.data.collator import IGNORED
+from wings_hf.evaluation.statistics import mean_interval
 
 Answers = Mapping[str, Sequence[bool]]  # task -> right or wrong, question by question
 
@@ -20,12 +21,12 @@ def exact_matches(model: Any, batches: Iterable[Mapping[str, torch.Tensor]]) -> 
     Takes one forward pass: greedy decoding writes the labels if and only if each of them is the likeliest token
     after those before it.
     """
-    was_training = model.training
+    was_training, device = model.training, next(model.parameters()).device
     model.eval()
     right: list[bool] = []
     for batch in batches:
-        inputs = {name: value for name, value in batch.items() if name != "labels"}
-        labels = batch["labels"][:, 1:]
+        inputs = {name: value.to(device) for name, value in batch.items() if name != "labels"}
+        labels = batch["labels"][:, 1:].to(device)
         likeliest = model(**inputs, use_cache=False).logits[:, :-1].argmax(-1)  # (b, s - 1)
         right += ((likeliest == labels) | (labels == IGNORED)).all(-1).tolist()
     model.train(was_training)
@@ -39,11 +40,4 @@ def accuracy(answers: Answers) -> float:
 
 def bootstrap_interval(answers: Answers, draws: int = 2000, seed: int = 0) -> tuple[float, float]:
     """95% interval of `accuracy`, by drawing each task's questions anew."""
-    rng = np.random.default_rng(seed)
-    means = [_resampled_means(np.asarray(right, dtype=float), draws, rng) for right in answers.values()]
-    low, high = np.quantile(np.mean(means, axis=0), [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _resampled_means(right: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
-    return rng.binomial(len(right), right.mean(), size=draws) / len(right)
+    return mean_interval(list(answers.values()), draws=draws, seed=seed)
