@@ -16,15 +16,15 @@ from torch import nn
 pytest.importorskip("peft")
 
 import demo_parts
-from forgetting.methods import adapters
+from forgetting.methods import adapters, experts
 from forgetting.methods.base import LEARNERS, Method
 from forgetting.methods.modality import Modality
 
 TOKENS = 4  # of an image
-METHODS: dict[str, Method] = {method.name: method for method in adapters.METHODS}
+METHODS: dict[str, Method] = {method.name: method for method in (*adapters.METHODS, *experts.METHODS)}
 CHANGED_AT_START: set[str] = set()
 # Methods that leave text without an image before it as it was, whatever they learned.
-EXACT_ON_TEXT = {"lora-image"} & set(METHODS)
+EXACT_ON_TEXT = {"lora-image", "visual-expert", "visual-expert-mlp", "mot-text-frozen"}
 LAYOUT = ["ttvvvvttt", "vvvvtvvvv", "ttttttttt"]
 TOLERANCE = dict(rtol=1e-4, atol=2e-5)
 
@@ -205,8 +205,8 @@ def test_text_before_images_is_bit_identical(plain: Any, name: str) -> None:
     assert not torch.equal(now[0, 6:], then[0, 6:])
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name.startswith("lora-") and name != "lora-image"])
-def test_lora_changes_text_as_well(plain: Any, name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in EXACT_ON_TEXT])
+def test_the_others_change_text_as_well(plain: Any, name: str) -> None:
     assert not torch.allclose(logits(shaken(plain, name), ["tttttt"]), logits(plain, ["tttttt"]), atol=1e-3)
 
 
@@ -256,6 +256,33 @@ def test_lora_needs_the_names_of_llama(plain: Any) -> None:
         layer.self_attn, layer.mlp = nn.Identity(), nn.Identity()
     with pytest.raises(ValueError, match="has no modules named"):
         adapters.add_lora(model, 4)
+
+
+# ---- weights for image tokens -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "copied"), [("visual-expert", 7), ("visual-expert-mlp", 3), ("mot", 9)])
+def test_image_experts_begin_as_copies(plain: Any, name: str, copied: int) -> None:
+    """`copied` weights in each of the two layers, each equal to the one that it stands beside."""
+    state = dict(fitted(plain, name).named_parameters())
+    copies = [key for key in state if ".image_expert." in key]
+    assert len(copies) == 2 * copied
+    assert all(torch.equal(state[key], state[key.replace(".image_expert.weights", "")]) for key in copies)
+
+
+def test_image_experts_are_a_second_language_model_for_image_tokens(plain: Any) -> None:
+    """
+    A row of nothing but an image is what a language model with the image weights makes of it, a row of text what one
+    with the text weights does. (The final norm is shared.)
+    """
+    model, other = shaken(plain, "mot-text-frozen"), copy.deepcopy(plain)
+    with torch.no_grad():
+        for key, parameter in model.model.language_model.named_parameters():
+            if ".image_expert." in key:
+                own = key.replace(".image_expert.weights", "")
+                other.model.language_model.get_parameter(own).copy_(parameter)
+    torch.testing.assert_close(logits(model, ["vvvvvvvv"]), logits(other, ["vvvvvvvv"]), **TOLERANCE)
+    assert not torch.allclose(logits(model, ["vvvvvvvv"]), logits(plain, ["vvvvvvvv"]), atol=1e-3)
 
 
 # ---- where images are ---------------------------------------------------------------------------------------------
