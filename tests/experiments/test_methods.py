@@ -16,13 +16,16 @@ from torch import nn
 pytest.importorskip("peft")
 
 import demo_parts
-from forgetting.methods import adapters, experts
+import peft
+from forgetting.methods import adapters, experts, lora_experts, prefix
 from forgetting.methods.base import LEARNERS, Method
 from forgetting.methods.modality import Modality
 
 TOKENS = 4  # of an image
-METHODS: dict[str, Method] = {method.name: method for method in (*adapters.METHODS, *experts.METHODS)}
-CHANGED_AT_START: set[str] = set()
+METHODS: dict[str, Method] = {
+    method.name: method for method in (*adapters.METHODS, *experts.METHODS, *lora_experts.METHODS, *prefix.METHODS)
+}
+CHANGED_AT_START = {"prefix"}
 # Methods that leave text without an image before it as it was, whatever they learned.
 EXACT_ON_TEXT = {"lora-image", "visual-expert", "visual-expert-mlp", "mot-text-frozen"}
 LAYOUT = ["ttvvvvttt", "vvvvtvvvv", "ttttttttt"]
@@ -256,6 +259,99 @@ def test_lora_needs_the_names_of_llama(plain: Any) -> None:
         layer.self_attn, layer.mlp = nn.Identity(), nn.Identity()
     with pytest.raises(ValueError, match="has no modules named"):
         adapters.add_lora(model, 4)
+
+
+# ---- a mixture of LoRA experts ------------------------------------------------------------------------------------
+
+
+def test_each_token_goes_to_the_expert_it_likes_best(plain: Any) -> None:
+    """By hand, token by token, for the outputs of one MLP's first map."""
+    model = shaken(plain, "lora-experts")
+    mlp, seen = model.model.language_model.layers[0].mlp, []
+    mixture, experts = mlp.lora_experts, lora_experts.EXPERTS
+    mlp.gate_proj.register_forward_hook(lambda module, args, output: seen.append((args[0], output)))
+    logits(model, LAYOUT)
+    states, outputs = (value.flatten(0, 1) for value in seen[0])
+    down = mixture.maps["gate_proj"].down.weight.unflatten(0, (experts, -1))  # (n, r, in)
+    up = mixture.maps["gate_proj"].up.weight.unflatten(1, (experts, -1))  # (out, n, r)
+    chosen = set()
+    for state, output in zip(states, outputs, strict=True):
+        probabilities = (mixture.chooser.weight @ state).softmax(0)
+        best = int(probabilities.argmax())
+        added = probabilities[best] * (up[:, best] @ (down[best] @ state))
+        torch.testing.assert_close(output, mlp.gate_proj.weight @ state + added, **TOLERANCE)
+        chosen.add(best)
+    assert len(chosen) == experts  # or the test would say little
+
+
+def test_imbalance_by_hand() -> None:
+    even = torch.eye(3).repeat(2, 1)
+    assert lora_experts.imbalance(even).item() == pytest.approx(1.0)
+    assert lora_experts.imbalance(torch.tensor([[1.0, 0.0, 0.0]] * 4)).item() == pytest.approx(3.0)
+    uneven = torch.tensor([[0.5, 0.3, 0.2], [0.6, 0.2, 0.2], [0.1, 0.8, 0.1]])
+    assert lora_experts.imbalance(uneven).item() == pytest.approx(3 * (2 / 3 * 0.4 + 1 / 3 * 1.3 / 3))
+
+
+def test_padding_does_not_count_in_the_balance(plain: Any) -> None:
+    model, found = shaken(plain, "lora-experts"), []
+    for layout in (["ttvvvvt"], ["ttvvvvt......"]):
+        outputs = model(**inputs(layout, model.config.image_token_id))
+        found.append(lora_experts.balance_penalty(model, plain, {}, outputs).item())
+    assert found[0] == pytest.approx(found[1], rel=1e-5) and found[0] > 0.01 * lora_experts.BALANCE
+
+
+@pytest.mark.parametrize("name", ["lora-experts"])
+def test_other_parts_match_the_parameters_of_wings(plain: Any, name: str) -> None:
+    model, before = fitted(plain, name), sum(p.numel() for p in plain.parameters())
+    added = sum(p.numel() for p in model.parameters()) - before
+    assert added == pytest.approx(adapters.wings_parameters(plain), rel=0.15)
+
+
+# ---- prefix tuning ------------------------------------------------------------------------------------------------
+
+
+def test_a_prefix_begins_as_words_that_were_read_before(plain: Any) -> None:
+    model = fitted(plain, "prefix")
+    words = torch.linspace(0, model.config.text_config.vocab_size - 1, prefix.LENGTH).long()
+    batch = inputs(["ttvvvvttt"], model.config.image_token_id)
+    with torch.no_grad():
+        ids = torch.cat([words.unsqueeze(0), batch["input_ids"]], dim=1)
+        read = plain(input_ids=ids, pixel_values=batch["pixel_values"], use_cache=False).logits[:, prefix.LENGTH :]
+    torch.testing.assert_close(logits(model, ["ttvvvvttt"]), read, **TOLERANCE)
+    unmasked = logits(model, ["ttvvvvttt"], attention_mask=None, position_ids=torch.arange(9).unsqueeze(0))
+    torch.testing.assert_close(unmasked, read, **TOLERANCE)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")
+def test_a_prefix_is_what_peft_makes_of_it(plain: Any) -> None:
+    """peft's own wrapper with the same prefix, on text and images and with padding on either side."""
+    model = shaken(plain, "prefix")
+    weight = model.model.language_model.prefix.encoder.embedding.weight
+    text = plain.config.text_config
+    config = peft.PrefixTuningConfig(
+        task_type="CAUSAL_LM",
+        num_virtual_tokens=prefix.LENGTH,
+        num_layers=text.num_hidden_layers,
+        token_dim=text.hidden_size,
+        num_attention_heads=text.num_attention_heads,
+        init_weights="zero",
+    )
+    wrapped = peft.get_peft_model(copy.deepcopy(plain), config).eval()
+    with torch.no_grad():
+        wrapped.prompt_encoder["default"].embedding.weight.copy_(weight)
+    for layout in (LAYOUT, ["ttvvvvttt", "tttt....."], ["ttvvvvttt", ".....tttt"]):
+        ours, theirs = (tokens_of(logits(each, layout), layout) for each in (model, wrapped))
+        torch.testing.assert_close(ours, theirs, **TOLERANCE)
+
+
+def test_a_prefix_takes_whole_sequences(plain: Any) -> None:
+    model = fitted(plain, "prefix")
+    assert model(input_ids=torch.tensor([[5, 6]]), use_cache=True).past_key_values is None
+    past = plain(input_ids=torch.tensor([[5, 6]]), use_cache=True).past_key_values
+    with pytest.raises(ValueError, match="whole sequences"):
+        model(input_ids=torch.tensor([[7]]), past_key_values=past)
+    with pytest.raises(ValueError, match=r"shape \(batch, tokens\)"):
+        model(input_ids=torch.tensor([[5, 6]]), attention_mask=torch.zeros(1, 1, 2, 2))
 
 
 # ---- weights for image tokens -------------------------------------------------------------------------------------

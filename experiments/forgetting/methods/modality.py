@@ -23,12 +23,13 @@ class CallState:
     """
     Args:
         is_image: positions with an image feature, bool (b, s).
+        is_token: positions that are no padding, bool (b, s).
         has_images: False where the host knows that no position has one.
         past: tokens that came before this call's, in a cache.
     """
 
-    def __init__(self, is_image: torch.Tensor, has_images: bool, past: int) -> None:
-        self.is_image, self.has_images, self.past = is_image, has_images, past
+    def __init__(self, is_image: torch.Tensor, is_token: torch.Tensor, has_images: bool, past: int) -> None:
+        self.is_image, self.is_token, self.has_images, self.past = is_image & is_token, is_token, has_images, past
 
     @cached_property
     def image_index(self) -> torch.Tensor:
@@ -84,13 +85,14 @@ class Modality:
             is_image, has_images = types == 1, True
         else:
             raise ValueError("inputs_embeds without mm_token_type_ids: expected 1 where an image feature is, else 0.")
+        is_token = torch.ones_like(is_image)
         mask, positions = kwargs.get("attention_mask"), kwargs.get("position_ids")
         if isinstance(mask, torch.Tensor) and mask.ndim == 2:
-            is_image = is_image & mask[:, -is_image.shape[1] :].bool()
+            is_token = mask[:, -is_image.shape[1] :].bool()
         elif mask is None and positions is not None and bool((packed_samples(positions) > 0).any()):
             raise ValueError("position_ids mark several samples in a row: expected one sample in each row.")
         cache = kwargs.get("past_key_values")
-        self.call = CallState(is_image, has_images, 0 if cache is None else int(cache.get_seq_length()))
+        self.call = CallState(is_image, is_token, has_images, 0 if cache is None else int(cache.get_seq_length()))
 
     def end(self, module: nn.Module, args: tuple, output: Any) -> None:
         self.call = None
