@@ -118,5 +118,5 @@ class Modality:
         if not self.now.has_images:
             return output
         index = self.now.image_index
-        made = make(states.flatten(0, 1).index_select(0, index))
+        made = make(states.flatten(0, 1).index_select(0, index)).to(output.dtype)
         return output.flatten(0, 1).index_copy(0, index, made).view(output.shape)
