@@ -69,7 +69,7 @@ def add_image_lora(model: Any) -> Any:
     add_matched_lora(model)
     modality = Modality.install(model)
     for name, module in model.model.language_model.named_modules():
-        if re.fullmatch(ALL_LINEAR + r"\.lora_B\.default", name):
+        if re.fullmatch(ALL_LINEAR + r"\.lora_A\.default", name):
             module.register_forward_hook(modality.only_after_images)
     return model
 
