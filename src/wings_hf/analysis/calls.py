@@ -45,7 +45,7 @@ class AttentionCall:
     """
 
     layer: int
-    module: nn.Module
+    module: Any
     query: torch.Tensor
     key: torch.Tensor
     value: torch.Tensor

@@ -1,0 +1,62 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""How plots look, and how they are written: PNG, SVG and the data in JSON beside them. No global state is changed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, SOFT, GRID, PALE = "#22262b", "#6b7280", "#e3e6e9", "#eceff1"
+COLORS = {"before": "#7a5c99", "image": "#e08e29", "after": "#1b7f79"}
+FONT: Any = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.hashsalt": "wings_hf",
+    "axes.unicode_minus": True,
+}
+
+
+def write(stem: Path, data: Any, size: tuple[float, float], draw: Callable[[Figure], None]) -> list[Path]:
+    """
+    Writes STEM.png, STEM.svg and STEM.json, and returns their paths.
+
+    Args:
+        data: what is drawn, for JSON.
+        size: of the figure, in inches.
+        draw: draws on an empty figure.
+    """
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context(FONT):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg", "json")]
+        figure.savefig(paths[0], dpi=160, facecolor="white")
+        figure.savefig(paths[1], facecolor="white", metadata={"Date": None})
+    paths[2].write_text(json.dumps(data, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    return paths
+
+
+def bare(axes: Axes, grid: str | None = "y") -> None:
+    """An axis without a frame, with a pale grid along `grid`."""
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color("#c5cacf")
+    axes.tick_params(length=0, colors=INK)
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(axis=grid, color=GRID, lw=0.8)  # type: ignore[arg-type]
+
+
+def title(axes: Axes, text: str, below: str = "") -> None:
+    """A bold title at the left, and a quiet line below it."""
+    axes.set_title(text, loc="left", fontsize=12.5, fontweight="bold", pad=26 if below else 12)
+    if below:
+        axes.text(0, 1.02, below, transform=axes.transAxes, color=SOFT, fontsize=9.5, va="bottom")

@@ -1,0 +1,259 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""Measure what a model attends to.
+
+`wings-hf analyze MODEL --data FILE` runs any image-text model over conversations and says, layer by layer, how much
+attention goes to text before the image, to the image and to text after it (MLLM-LAWS, Eq. 1 of arXiv 2406.03496), and
+the attention shift: 1 - the correlation of before and after over layers. It writes numbers (JSON) and plots (PNG, SVG).
+
+`wings-hf analyze --compare a/laws.json b/laws.json ... --scores scores.json` draws the shift of several models against
+their scores on text, with the correlation and its 95 % interval.
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HELP = "measure attention shift, router weights, attention maps"
+EXAMPLE = """Data are conversations as `wings-hf data check` reads them (.json, .jsonl, .parquet, .tar, a folder).
+scores.json maps names (a folder's, or the file's "name") to scores: {"model-a": 0.61, "model-b": 0.58}, or to objects
+{"score": 0.61, "group": "LoRA"}. Ctrl-C stops early and keeps what was measured so far.
+
+examples:
+  wings-hf analyze my-model/tune --data chat.jsonl --limit 200 --per-head --router --maps 3 --output look
+  wings-hf analyze llava-hf/llava-1.5-7b-hf --data chat.jsonl --rows after
+  wings-hf analyze --compare look-*/laws.json --scores scores.json --output shift"""
+NO_PLOTS = "plots need matplotlib: pip install 'wings_hf[demo]'"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EXAMPLE
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="folder or name of an image-text model")
+    parser.add_argument("--data", action="append", default=[], metavar="FILE", help="conversations; may be repeated")
+    parser.add_argument("--image-folder", metavar="FOLDER", help="what image paths are relative to (the data file)")
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N records of each FILE")
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="conversations at a time (1)")
+    parser.add_argument(
+        "--rows",
+        choices=("all", "image", "after", "answer", "last"),
+        default="all",
+        help="query rows that count: all, of the image, of text after it, those that predict answers, the last (all)",
+    )
+    parser.add_argument("--per-token", action="store_true", help="divide masses by the number of tokens they lie on")
+    parser.add_argument("--per-head", action="store_true", help="keep and draw the heads one by one")
+    parser.add_argument("--per-row-kind", action="store_true", help="keep the masses of each kind of query row")
+    parser.add_argument(
+        "--router", type=int, nargs="?", const=1, default=0, metavar="N", help="router weights of N samples (1)"
+    )
+    parser.add_argument("--maps", type=int, default=0, metavar="N", help="attention over the images of N samples (0)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder for results (MODEL-attention)")
+    parser.add_argument("--name", metavar="TEXT", help="what to call the model in plots (its folder's name)")
+    parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:1, mps, ...")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    parser.add_argument("--compare", nargs="+", default=[], metavar="JSON", help="laws.json of several models")
+    parser.add_argument("--scores", type=Path, metavar="JSON", help="with --compare: their scores on text")
+    parser.add_argument("--score-name", default="text score", metavar="TEXT", help="with --compare: what scores are")
+    parser.add_argument(
+        "--of-samples", action="store_true", help="with --compare: take the mean of the samples' own shifts"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.compare:
+        return _compare(args)
+    if args.model is None or not args.data:
+        raise ValueError("name a MODEL and --data, or results to --compare with their --scores.")
+    if args.batch_size < 1:
+        raise ValueError(f"--batch-size {args.batch_size}: expected at least 1.")
+    return _measure(args)
+
+
+# -- one model --------------------------------------------------------------------------------------------
+
+
+def _measure(args: argparse.Namespace) -> int:
+    from transformers.utils import logging
+
+    from wings_hf.analysis.inputs import Encoder, load_model
+    from wings_hf.cli.chat_session import check_name
+
+    check_name(args.model)
+    records = _read(args)
+    logging.disable_progress_bar()  # of loading
+    model, processor = load_model(args.model, args.device, args.trust_remote_code)
+    name = args.name or Path(args.model).name
+    output = args.output or Path(f"{Path(args.model).name}-attention")
+    encoder = Encoder(processor)
+    laws, interrupted = _laws(args, model, encoder, records, name)
+    output.mkdir(parents=True, exist_ok=True)
+    report = {"name": name, "interrupted": interrupted, **laws.to_dict()}
+    (output / "laws.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    print(_summary(laws, name))
+    if importlib.util.find_spec("matplotlib") is None:
+        print(f"wings-hf analyze: {NO_PLOTS}", file=sys.stderr)
+    else:
+        _draw(args, model, encoder, records, laws, output, name)
+    print(f"written to {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
+    return 130 if interrupted else 0
+
+
+def _read(args: argparse.Namespace) -> Any:
+    from wings_hf.data.conversations import open_data
+    from wings_hf.data.sources import Source
+
+    sources = [Source(path=path, image_folder=args.image_folder, limit=args.limit) for path in args.data]
+    records = open_data(sources, on_error="skip", shuffle=False)
+    for problem in records.problems[:10]:
+        print(f"left out: {problem}", file=sys.stderr)
+    if len(records.problems) > 10:
+        print(f"left out: {len(records.problems) - 10} more", file=sys.stderr)
+    return records
+
+
+def _laws(args: argparse.Namespace, model: Any, encoder: Any, records: Any, name: str) -> tuple[Any, bool]:
+    """What was measured, and whether that was cut short by Ctrl-C."""
+    import torch
+    import transformers
+    from tqdm.auto import tqdm
+
+    from wings_hf.analysis.inputs import batches_of
+    from wings_hf.analysis.measure import AttentionMeter
+    from wings_hf.version import __version__
+
+    meter = AttentionMeter(model, args.rows, args.per_token, args.per_head, args.per_row_kind)
+    interrupted = False
+    try:
+        with meter, tqdm(total=len(records), desc=name, unit=" records", disable=None) as bar:
+            for batch in batches_of(records, encoder, args.batch_size):
+                meter.update(batch)
+                bar.update(min(args.batch_size, len(records) - bar.n))
+    except KeyboardInterrupt:
+        interrupted = True
+        print(f"\nwings-hf analyze: interrupted after {meter.samples} samples", file=sys.stderr)
+    laws = meter.laws()
+    laws.settings |= {
+        "model": args.model,
+        "data": args.data,
+        "limit": args.limit,
+        "versions": {"wings_hf": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
+    }
+    return laws, interrupted
+
+
+def _summary(laws: Any, name: str) -> str:
+    scale, unit = (100, "%") if not laws.settings["per_token"] else (1000, "‰ per token")
+    lines = [f"{name}: attention on text before, image and text after, in {unit}", "layer  before   image   after"]
+    rows = zip(laws.before, laws.image, laws.after, strict=True)
+    lines += [f"{n:5d}  {b * scale:6.2f}  {i * scale:6.2f}  {a * scale:6.2f}" for n, (b, i, a) in enumerate(rows, 1)]
+    defined = "" if laws.shift_is_defined else " (not defined: one layer, or a constant curve; counted as uncorrelated)"
+    lines.append(f"attention shift {laws.shift:.4f}{defined}")
+    if laws.sample_shift is not None:
+        lines.append(f"mean of the shifts of {laws.shifted_samples} samples {laws.sample_shift:.4f}")
+    skipped = "".join(f", {count} left out ({reason})" for reason, count in laws.skipped.items())
+    lines.append(f"{laws.samples} samples, {laws.rows} rows{skipped}")
+    return "\n".join(lines)
+
+
+def _draw(args: argparse.Namespace, model: Any, encoder: Any, records: Any, laws: Any, output: Path, name: str) -> None:
+    from wings_hf.analysis.curves import draw_heads, draw_laws
+
+    draw_laws(output / "curves", laws, name)
+    if args.per_head:
+        draw_heads(output / "heads", laws, name)
+    most = max(args.router, args.maps)
+    with_images = (records[index] for index in range(len(records)) if records[index].images)
+    for number, record in zip(range(1, most + 1), with_images, strict=False):
+        batch = encoder([record])
+        if number <= args.router:
+            _draw_router(model, encoder, batch, output / f"router-{number}", name)
+        if number <= args.maps:
+            _draw_maps(args, model, encoder, record, batch, output / f"map-{number}", name)
+
+
+def _draw_router(model: Any, encoder: Any, batch: Any, stem: Path, name: str) -> None:
+    from wings_hf.analysis.pictures import draw_router
+    from wings_hf.analysis.router import router_weights
+
+    tokenizer = getattr(encoder.processor, "tokenizer", encoder.processor)
+    draw_router(stem, router_weights(model, batch, tokenizer)[0], name)
+
+
+def _draw_maps(
+    args: argparse.Namespace, model: Any, encoder: Any, record: Any, batch: Any, stem: Path, name: str
+) -> None:
+    from wings_hf.analysis.inputs import open_images, pictures_for
+    from wings_hf.analysis.maps import attention_maps
+    from wings_hf.analysis.pictures import draw_maps
+    from wings_hf.data.records import text_of
+
+    maps = attention_maps(model, batch, rows="after" if args.rows == "all" else args.rows)
+    if not maps:
+        print(f"{record.source}: no row that counts, no map", file=sys.stderr)
+        return
+    pictures = pictures_for(len(maps), batch, encoder.processor, open_images(record))
+    question = next(text_of(message) for message in record.messages if message["role"] == "user")
+    draw_maps(stem, maps, pictures, question, name)
+
+
+# -- several models ---------------------------------------------------------------------------------------
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from wings_hf.analysis.laws import AttentionLaws
+
+    if args.scores is None:
+        raise ValueError("--compare needs --scores: a JSON file with a score on text for each model.")
+    scores = _json(args.scores)
+    models, groups = [], []
+    for file in args.compare:
+        values = _json(Path(file))
+        name = _named(values.get("name"), Path(file), scores, args.scores)
+        laws = AttentionLaws.from_dict(values)
+        shift = laws.sample_shift if args.of_samples else laws.shift
+        if shift is None or not (args.of_samples or laws.shift_is_defined):
+            print(f"left out: {file} has no defined shift", file=sys.stderr)
+            continue
+        score = scores[name] if isinstance(scores[name], dict) else {"score": scores[name]}
+        models.append((name, float(shift), float(score["score"])))
+        groups.append(str(score.get("group", "")))
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ValueError(NO_PLOTS)
+    return _draw_comparison(args, models, groups)
+
+
+def _draw_comparison(args: argparse.Namespace, models: list[tuple[str, float, float]], groups: list[str]) -> int:
+    from wings_hf.analysis.curves import draw_shift_against_score
+
+    output = args.output or Path("attention-shift")
+    found = draw_shift_against_score(output / "shift-against-score", models, args.score_name, groups)
+    width = max(len(name) for name, _, _ in models)
+    print(f"{'':{width}}   shift  {args.score_name}")
+    for name, shift, score in sorted(models, key=lambda model: model[1]):
+        print(f"{name:{width}}  {shift:6.3f}  {score:.4f}")
+    print(f"Pearson r = {found.r:.3f}, 95 % interval {found.low:.3f} to {found.high:.3f}, {found.n} models")
+    print(f"written to {output}: shift-against-score.png, .svg, .json")
+    return 0
+
+
+def _named(name: str | None, file: Path, scores: dict[str, Any], scores_file: Path) -> str:
+    """The name by which the scores know a result: its own, its folder's, its file's."""
+    candidates = [name, file.parent.name, file.stem, str(file)]
+    for candidate in candidates:
+        if candidate in scores:
+            return str(candidate)
+    raise ValueError(f"{scores_file} has no score for {file}: expected one of {candidates}, got {', '.join(scores)}.")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON ({error}).") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected a JSON object, got {type(values).__name__}.")
+    return values
