@@ -26,6 +26,7 @@ COMMANDS = {
     "convert": "wings_hf.cli.convert",
     "causalize": "wings_hf.cli.causalize",
     "data": "wings_hf.cli.data",
+    "iit": "wings_hf.cli.iit",
     "analyze": "wings_hf.cli.analyze",
 }
 

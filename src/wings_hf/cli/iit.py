@@ -1,0 +1,178 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""Build and score an interleaved image-text benchmark.
+
+`wings-hf iit build` makes one from multiple-choice sets of text and of images: conversations in which questions that
+are close in meaning follow each other, text alone (T) or with images (V). `wings-hf iit score` scores models on it,
+`wings-hf iit card` shows its data card.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+HELP = "build and score an interleaved image-text benchmark"
+BUILD = """FILE is any set that `wings_hf.evaluation` reads (mmlu, hellaswag, scienceqa, ...), or a .jsonl file of items,
+one object a line: {"id", "question", "choices": [...], "answer": index, "images": [...], "source", "licence"}, with
+image paths relative to the file. FILE:FORMAT names the format where looks do not tell it.
+
+example:
+  wings-hf iit build --text mmlu/test hellaswag_val.jsonl --image scienceqa/problems.json --output iit"""
+SCORE = """MODEL is a folder or name, of any image-text or text model of transformers with a chat template, or a folder
+of results from before.
+
+example:
+  wings-hf iit score my-model/tune my-llm --benchmark iit --output iit-results"""
+EXTRAS = {"formatter_class": argparse.RawDescriptionHelpFormatter}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions: Any = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add_build(actions.add_parser("build", help="make a benchmark", epilog=BUILD, **EXTRAS))
+    _add_score(actions.add_parser("score", help="score models on it", epilog=SCORE, **EXTRAS))
+    card = actions.add_parser("card", help="write its data card again and show it")
+    card.add_argument("benchmark", type=Path, metavar="FOLDER")
+    for action in actions.choices.values():
+        action.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks of failures"
+        )
+
+
+def _add_build(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--text", nargs="+", default=[], metavar="FILE", help="sets of text questions")
+    parser.add_argument("--image", nargs="+", default=[], metavar="FILE", help="sets of questions about images")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    parser.add_argument(
+        "--settings", nargs="+", metavar="S", help="rows of T and V, as TTV (T TT TTT TTV TV V, as in the paper)"
+    )
+    parser.add_argument("--per-setting", type=int, default=200, metavar="N", help="conversations in each (200)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N")
+    parser.add_argument("--store", default="numpy", help="where neighbours are found: numpy (exact) or chroma")
+    parser.add_argument("--reuse", type=int, default=4, metavar="N", help="how often an item may be context (4)")
+    parser.add_argument("--embedder", metavar="MODEL", help="a model of transformers (default: word statistics)")
+    parser.add_argument("--phrases-from", metavar="MODEL", help="a language model that leads over (default: templates)")
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="models, or folders of results")
+    parser.add_argument("--benchmark", type=Path, metavar="FOLDER", help="needed unless all are results")
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for results, table and picture")
+    parser.add_argument("--settings", nargs="+", metavar="S", help="these only")
+    parser.add_argument("--answers", default="letter", choices=("letter", "text"), help="what is compared (letter)")
+    parser.add_argument("--history", default="gold", choices=("gold", "model"), help="answers to earlier turns (gold)")
+    parser.add_argument(
+        "--cache", default="auto", choices=("auto", "keep", "recompute"), help="from turn to turn (auto: where exact)"
+    )
+    parser.add_argument("--blind", choices=("blank", "removed"), help="grey images, or none: what text alone gives")
+    parser.add_argument("--limit", type=int, metavar="N", help="conversations of each setting")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, ... (auto)")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with a model")
+
+
+def run(args: argparse.Namespace) -> int:
+    return {"build": _build, "score": _score, "card": _card}[args.action](args)
+
+
+def _build(args: argparse.Namespace) -> int:
+    from wings_hf.iit.benchmark import CARD, build
+    from wings_hf.iit.build import BuildOptions
+    from wings_hf.iit.conversation import PAPER_SETTINGS
+    from wings_hf.iit.embedding import TransformersEmbedder
+    from wings_hf.iit.phrases import LanguageModelPhrases
+
+    options = BuildOptions(
+        settings=tuple(args.settings or PAPER_SETTINGS),
+        per_setting=args.per_setting,
+        seed=args.seed,
+        store=args.store,
+        reuse=args.reuse,
+    )
+    benchmark = build(
+        _items(args.text),
+        _items(args.image),
+        args.output,
+        options,
+        TransformersEmbedder(args.embedder) if args.embedder else None,
+        LanguageModelPhrases(args.phrases_from) if args.phrases_from else None,
+    )
+    print(f"{len(benchmark.conversations)} conversations in {args.output}; the data card is {args.output / CARD}")
+    return 0
+
+
+def _items(names: list[str]) -> list[Any]:
+    from wings_hf.iit.items import load_items
+
+    items: list[Any] = []
+    for name in names:
+        path, _, kind = name.rpartition(":")
+        whole = not path or Path(name).exists()
+        items += load_items(name) if whole else load_items(path, kind)
+    return items
+
+
+def _score(args: argparse.Namespace) -> int:
+    from wings_hf.iit.figure import draw
+    from wings_hf.iit.results import table
+
+    results = [_results_of(name, args) for name in args.models]
+    args.output.mkdir(parents=True, exist_ok=True)
+    shown = table(results)
+    (args.output / "table.md").write_text(f"{shown}\n", encoding="utf-8")
+    print(shown)
+    try:
+        for ending in ("png", "svg"):
+            draw(results, args.output / f"scores.{ending}")
+    except ValueError as error:  # matplotlib is optional
+        print(f"no picture: {error}")
+    return 0
+
+
+def _results_of(name: str, args: argparse.Namespace) -> Any:
+    """Results that are there already, or those of a model, saved below `--output`."""
+    from wings_hf.evaluation.models import default_device, load
+    from wings_hf.iit.benchmark import Benchmark
+    from wings_hf.iit.results import RESULTS, Results
+    from wings_hf.iit.scoring import ScoreOptions, score
+
+    if (Path(name) / RESULTS).is_file():
+        return Results.load(name)
+    if args.benchmark is None:
+        raise ValueError(f"{name} holds no results: name the --benchmark to score it on.")
+    benchmark = Benchmark.load(args.benchmark)
+    fields = ("answers", "history", "cache", "blind", "limit")
+    options = ScoreOptions(
+        settings=tuple(args.settings) if args.settings else None, **{field: getattr(args, field) for field in fields}
+    )
+    device = default_device() if args.device == "auto" else args.device
+    model, processor = load(name, args.trust_remote_code, dtype="auto")
+    short = Path(name).resolve().name if Path(name).exists() else name
+    results = score(benchmark, model.to(device), processor, options, short, _progress(short))
+    print()
+    results.save(args.output / _folder_name(name))
+    return results
+
+
+def _folder_name(name: str) -> str:
+    """A folder for a model: the last two parts of its name, so that `a/tune` and `b/tune` stay apart."""
+    return "-".join(part for part in Path(name).parts[-2:] if part not in ("/", ".", ".."))
+
+
+def _progress(name: str) -> Any:
+    count = 0
+
+    def done(new: int) -> None:
+        nonlocal count
+        count += new
+        print(f"\r{name}: {count} conversations", end="", flush=True)
+
+    return done
+
+
+def _card(args: argparse.Namespace) -> int:
+    from wings_hf.iit.benchmark import CARD, Benchmark
+    from wings_hf.iit.card import card
+
+    text = card(Benchmark.load(args.benchmark))
+    (args.benchmark / CARD).write_text(text, encoding="utf-8", newline="\n")
+    print(text, end="")
+    return 0
