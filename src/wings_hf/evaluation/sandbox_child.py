@@ -1,0 +1,123 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""Runs one program and its tests, after giving up what it does not need. Imports nothing of this package.
+
+The verdict goes through a pipe: one line that says what isolation there is, then a secret word if all tests passed, or
+the kind of the failure.
+"""
+
+import ctypes
+import json
+import os
+import platform
+import resource
+import sys
+
+NEW_NETWORK, NEW_USER = 0x40000000, 0x10000000  # flags of unshare(2)
+NO_NEW_PRIVILEGES, SECCOMP, FILTER = 38, 22, 2  # of prctl(2)
+LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446  # system calls, the same on every architecture
+LANDLOCK_WRITES = 0b1_1111_1111_0010  # write, remove, make (files, folders, sockets, ...): all but execute and read
+
+# Berkeley packet filter, as seccomp(2) takes it
+LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
+ALLOW, REFUSE = 0x7FFF0000, 0x00050001  # refused calls fail with EPERM
+ARCHITECTURE_OFFSET, CALL_OFFSET = 4, 0
+X32 = 0x40000000
+# Second processes and threads, signals, tracing, sockets, mounts: the architecture's code and its numbers of
+# clone, clone3, fork, vfork, kill, tkill, tgkill, pidfd_send_signal, ptrace, process_vm_writev, socket, socketpair,
+# mount.
+REFUSED_CALLS = {
+    "x86_64": (0xC000003E, (56, 435, 57, 58, 62, 200, 234, 424, 101, 311, 41, 53, 165)),
+    "aarch64": (0xC00000B7, (220, 435, 129, 130, 131, 424, 117, 271, 198, 199, 40)),
+}
+
+
+class Rules(ctypes.Structure):
+    _fields_ = [("handled", ctypes.c_uint64)]
+
+
+class Beneath(ctypes.Structure):
+    _pack_ = 1
+    _layout_ = "ms"
+    _fields_ = [("allowed", ctypes.c_uint64), ("folder", ctypes.c_int32)]
+
+
+class Step(ctypes.Structure):
+    _fields_ = [("code", ctypes.c_uint16), ("yes", ctypes.c_uint8), ("no", ctypes.c_uint8), ("value", ctypes.c_uint32)]
+
+
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_uint16), ("steps", ctypes.POINTER(Step))]
+
+
+def without_network(libc: ctypes.CDLL) -> bool:
+    """An empty network of its own, where the system lets us."""
+    flags = NEW_NETWORK if os.geteuid() == 0 else NEW_NETWORK | NEW_USER
+    return libc.unshare(flags) == 0
+
+
+def writing_only_to(folder: str, libc: ctypes.CDLL) -> bool:
+    """No file outside `folder` can be written, made or removed (Landlock)."""
+    rules = Rules(LANDLOCK_WRITES)
+    ruleset = libc.syscall(LANDLOCK_CREATE, ctypes.byref(rules), ctypes.sizeof(rules), 0)
+    if ruleset < 0:
+        return False
+    opened = os.open(folder, os.O_PATH)
+    beneath = Beneath(LANDLOCK_WRITES, opened)
+    allowed = libc.syscall(LANDLOCK_ADD, ruleset, 1, ctypes.byref(beneath), 0) == 0
+    return allowed and libc.syscall(LANDLOCK_RESTRICT, ruleset, 0) == 0
+
+
+def without_calls(libc: ctypes.CDLL) -> bool:
+    """No second process, thread, signal or socket (seccomp)."""
+    if platform.machine() not in REFUSED_CALLS:
+        return False
+    architecture, refused = REFUSED_CALLS[platform.machine()]
+    tests = [(EQUAL, number) for number in refused] + [(AT_LEAST, X32)]
+    steps = [Step(LOAD, 0, 0, ARCHITECTURE_OFFSET), Step(EQUAL, 1, 0, architecture), Step(RETURN, 0, 0, REFUSE)]
+    steps.append(Step(LOAD, 0, 0, CALL_OFFSET))
+    steps += [Step(code, len(tests) - place, 0, number) for place, (code, number) in enumerate(tests)]
+    steps += [Step(RETURN, 0, 0, ALLOW), Step(RETURN, 0, 0, REFUSE)]
+    array = (Step * len(steps))(*steps)
+    return libc.prctl(SECCOMP, FILTER, ctypes.byref(Program(len(steps), array)), 0, 0) == 0
+
+
+def limit(job: dict) -> None:
+    """What the program may use. (The number of processes is not limited for root: `without_calls` does that.)"""
+    for kind, value in (
+        (resource.RLIMIT_CPU, job["seconds"]),
+        (resource.RLIMIT_AS, job["memory"]),
+        (resource.RLIMIT_FSIZE, job["file_size"]),
+        (resource.RLIMIT_NOFILE, 32),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NPROC, 0),
+    ):
+        resource.setrlimit(kind, (value, value))
+
+
+def main() -> None:
+    with open(sys.argv[1], encoding="utf-8") as file:
+        job = json.load(file)
+    os.unlink(sys.argv[1])
+    verdict, word = int(sys.argv[2]), job.pop("word")
+    libc = ctypes.CDLL(None, use_errno=True)
+    own_network = without_network(libc)
+    libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    files = writing_only_to(os.getcwd(), libc)
+    limit(job)
+    calls = without_calls(libc)
+    isolation = {"network": own_network or calls, "files": files, "processes": calls or os.geteuid() != 0}
+    os.write(verdict, json.dumps(isolation).encode() + b"\n")
+    try:
+        names: dict = {"__name__": "__main__"}
+        for part in (job["setup"], job["code"], *job["tests"]):
+            exec(compile(part, "<program>", "exec"), names)
+    except BaseException as error:  # SystemExit is no success
+        os.write(verdict, f"failed {type(error).__name__}".encode())
+    else:
+        os.write(verdict, word.encode())
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
