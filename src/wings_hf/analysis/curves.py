@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.transforms import Bbox
 
 from wings_hf.analysis.laws import AFTER, BEFORE, BETWEEN, IMAGE, AttentionLaws
-from wings_hf.analysis.style import COLORS, INK, bare, title, write
+from wings_hf.analysis.style import COLORS, INK, bare, heading, layer_ticks, title, write
 from wings_hf.evaluation.statistics import Correlation, pearson
 
 LABELS = {"before": "text before", "image": "image", "after": "text after"}
@@ -25,6 +26,11 @@ ROWS = {
     "answer": "the model looks while it answers",
     "last": "the last token looks",
 }
+
+NAME_PLACES = (  # alignment, points to the right, points up
+    *(("left", 8.0, 0.0), ("right", -8.0, 0.0), ("center", 0.0, 11.0), ("center", 0.0, -11.0)),
+    *(("left", 6.0, 8.0), ("left", 6.0, -8.0), ("right", -6.0, 8.0), ("right", -6.0, -8.0)),
+)
 
 
 def draw_laws(stem: str | Path, laws: AttentionLaws, name: str = "") -> list[Path]:
@@ -84,7 +90,7 @@ def draw_shift_against_score(
     def draw(figure: Figure) -> None:
         _draw_scatter(figure.subplots(), points, found, score_name)
 
-    write(Path(stem), data, (7.6, 5.4), draw)
+    write(Path(stem), data, (7.6 if len(set(groups)) == 1 else 9.0, 5.4), draw)
     return found
 
 
@@ -112,7 +118,7 @@ def _draw_laws(axes: Axes, laws: AttentionLaws, name: str) -> None:
         )
         text.set_in_layout(True)
     axes.set(xlabel="layer", xlim=(layers[0] - 0.3, layers[-1] + 0.3), ylim=(0, _top(curves, bands)))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
+    axes.set_xticks(layer_ticks(len(layers)))
     if laws.settings.get("per_token"):
         axes.set_ylabel("attention on one token")
     else:
@@ -176,14 +182,13 @@ def _draw_heads(figure: Figure, laws: AttentionLaws, name: str) -> None:
         axes.tick_params(length=0)
         axes.set_xlabel("head")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, min_n_ticks=1))
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
+        axes.set_yticks(layer_ticks(len(part)))
         bar = figure.colorbar(shown, ax=axes, orientation="horizontal", fraction=0.05, aspect=30)
         bar.outline.set_visible(False)
         bar.ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         bar.ax.tick_params(length=0, labelsize=8.5)
     figure.axes[0].set_ylabel("layer")
-    text = f"{name}: where each head looks" if name else "Where each head looks"
-    figure.suptitle(text, x=0.01, ha="left", fontsize=12.5, fontweight="bold", color=INK)
+    heading(figure, f"{name}: where each head looks" if name else "Where each head looks", _sentence(laws))
 
 
 # -- shift against score ----------------------------------------------------------------------------------
@@ -213,7 +218,6 @@ def _draw_scatter(axes: Axes, points: list[dict[str, Any]], found: Correlation, 
         here = [index for index, point in enumerate(points) if point["group"] == group]
         color = palette[number % len(palette)]
         axes.scatter(shifts[here], scores[here], s=70, color=color, ec="white", lw=1, label=group or None, zorder=3)
-    _name_points(axes, points)
     axes.set(xlabel="attention shift  (1 - Pearson of text before and text after, over layers)", ylabel=score_name)
     if found.n < 4:
         how_sure = f"r = {found.r:.2f} of {found.n} models: too few for an interval"
@@ -221,33 +225,32 @@ def _draw_scatter(axes: Axes, points: list[dict[str, Any]], found: Correlation, 
         how_sure = f"r = {found.r:.2f}, 95 % interval {found.low:.2f} to {found.high:.2f}, {found.n} models"
     title(axes, f"Attention shift and {score_name}", how_sure)
     if len(groups) > 1:
-        axes.legend(frameon=False, fontsize=9, loc="best", handletextpad=0.2)
+        figure = axes.get_figure()
+        figure.legend(loc="outside right upper", frameon=False, fontsize=9, handletextpad=0.2)  # type: ignore[union-attr]
+    _name_points(axes, points)
 
 
 def _name_points(axes: Axes, points: list[dict[str, Any]]) -> None:
-    """Names beside their points, moved up or down where they would lie on others or on points."""
-    figure = axes.get_figure()
-    figure.draw_without_rendering()  # type: ignore[union-attr]
-    renderer = figure.canvas.get_renderer()  # type: ignore[union-attr]
-    dots = [axes.transData.transform((point["shift"], point["score"])) for point in points]
-    taken: list[Any] = []
-    for point, dot in zip(points, dots, strict=True):
+    """Names beside, over or under their points, where they hit the fewest other names and points."""
+    figure: Any = axes.get_figure()
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    places = [(point["shift"], point["score"]) for point in points]
+    dots = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axes.transData.transform(places)]
+    taken: list[Bbox] = []
+    for number, (point, place) in enumerate(zip(points, places, strict=True)):
         text = axes.annotate(
-            point["name"],
-            (point["shift"], point["score"]),
-            textcoords="offset points",
-            fontsize=8.5,
-            color=INK,
-            va="center",
+            point["name"], place, xytext=(0, 0), textcoords="offset points", fontsize=8.5, color=INK, va="center"
         )
-        for side, up in [(1, 0), (-1, 0), (1, 9), (1, -9), (-1, 9), (-1, -9), (1, 17), (1, -17), (-1, 17), (-1, -17)]:
-            text.set_position((8 * side, up))
-            text.set(horizontalalignment="left" if side > 0 else "right")
-            box = text.get_window_extent(renderer)
-            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
-            hits_dot = any(
-                box.x0 - 4 < x < box.x1 + 4 and box.y0 - 4 < y < box.y1 + 4 for x, y in dots if (x, y) != tuple(dot)
-            )
-            if inside and not hits_dot and not any(box.overlaps(other) for other in taken):
-                break
-        taken.append(text.get_window_extent(renderer))
+        obstacles = [*taken, *dots[:number], *dots[number + 1 :]]
+        best = min(NAME_PLACES, key=lambda where: _hits(text, where, obstacles, axes, renderer))
+        _hits(text, best, obstacles, axes, renderer)
+        taken.append(text.get_window_extent(renderer).padded(2))
+
+
+def _hits(text: Any, where: tuple[str, float, float], obstacles: list[Bbox], axes: Axes, renderer: Any) -> int:
+    """Puts a name somewhere and counts what it lies on; the frame counts more than all."""
+    text.set(horizontalalignment=where[0], position=where[1:])
+    box = text.get_window_extent(renderer).padded(2)
+    outside = box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1 or box.y0 < axes.bbox.y0 or box.y1 > axes.bbox.y1
+    return sum(box.overlaps(other) for other in obstacles) + (1000 if outside else 0)

@@ -18,13 +18,16 @@ from wings_hf.processing.processing_wings import WingsProcessor
 from wings_hf.processing.wings_image_sources import ImageOptions, read_image
 
 
-def load_model(name: str, device: str = "auto", trust_remote_code: bool = False) -> tuple[Any, Any]:
+def load_model(
+    name: str, device: str = "auto", trust_remote_code: bool = False, processor_name: str | None = None
+) -> tuple[Any, Any]:
     """
     An image-text model and its processor, from a folder or a name.
 
     Args:
         device: "auto" for an accelerator where there is one.
         trust_remote_code: run code that comes with the model.
+        processor_name: of the processor, where it is not the model's.
 
     Raises:
         OSError, ValueError: it cannot be loaded.
@@ -35,7 +38,7 @@ def load_model(name: str, device: str = "auto", trust_remote_code: bool = False)
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         device = str(accelerator or "cpu")
     model: Any = AutoModelForImageTextToText.from_pretrained(name, dtype="auto", trust_remote_code=trust_remote_code)
-    processor = AutoProcessor.from_pretrained(name, trust_remote_code=trust_remote_code)
+    processor = AutoProcessor.from_pretrained(processor_name or name, trust_remote_code=trust_remote_code)
     return model.to(device).eval(), processor
 
 

@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
 from wings_hf.analysis.maps import AttentionMap
 from wings_hf.analysis.router import RouterWeights
-from wings_hf.analysis.style import COLORS, INK, PALE, SOFT, write
+from wings_hf.analysis.style import COLORS, INK, PALE, SOFT, heading, title, write
 
 MOST_TOKENS = 120  # drawn of a sample; what is left out is said
 LEARNER_COLORS = {"visual": COLORS["image"], "textual": COLORS["after"]}
-HEAT = LinearSegmentedColormap.from_list("heat", ["#e08e2900", "#e08e29b0", "#d1442cd8", "#7a1030f0"])
-GROUND = LinearSegmentedColormap.from_list("ground", ["#f7f8f9", "#e08e29", "#7a1030"])
+# Of attention relative to an even share of the image: 0 to 1 leaves the picture alone.
+HEAT = LinearSegmentedColormap.from_list("heat", ["#e08e2900", "#e08e2966", "#d1442cb8", "#7a1030e0"])
+GROUND = LinearSegmentedColormap.from_list("ground", ["#f7f8f9", "#f2c98f", "#d1442c", "#7a1030"])
+FEW_TOKENS = 8  # fewer on a side are drawn as they are, more are smoothed
 
 
 # -- router -----------------------------------------------------------------------------------------------
@@ -72,7 +74,8 @@ def _draw_router(figure: Figure, sample: RouterWeights, columns: list[Any], name
     colors = LinearSegmentedColormap.from_list(
         "learners", [LEARNER_COLORS.get(low, "#ffffff"), "#f7f8f9", LEARNER_COLORS.get(high, INK)]
     )
-    share = np.where(weights.sum(-1) > 0, weights[..., 0], np.nan)
+    at_work = (weights > 0).any(0).all(-1) if both else np.ones(len(shown), dtype=bool)
+    share = np.where(at_work, weights[..., 0], np.nan)
     axes.set_facecolor(PALE)
     extent = (-0.5, len(shown) - 0.5, len(sample.layers) - 0.5, -0.5)
     image = axes.imshow(share, cmap=colors, vmin=0, vmax=2, aspect="auto", extent=extent, interpolation="nearest")
@@ -86,14 +89,16 @@ def _draw_router(figure: Figure, sample: RouterWeights, columns: list[Any], name
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
     axes.set_xticks(np.arange(len(shown) - 1) + 0.5, minor=True)
+    axes.tick_params(which="minor", length=0)
     axes.grid(axis="x", which="minor", color="white", lw=0.6)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.02, aspect=18, ticks=[0, 1, 2])
     bar.ax.set_yticklabels([f"{low} only" if both else "0", "equal" if both else "1", f"{high} only" if both else "2"])
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=9)
     left_out = f" (first {MOST_TOKENS} of {len(columns)} columns)" if len(columns) > MOST_TOKENS else ""
-    heading = f"{name}: which learner each token gets{left_out}" if name else f"Which learner each token gets{left_out}"
-    axes.set_title(heading, loc="left", fontsize=12.5, fontweight="bold", pad=12)
+    text = f"{name}: which learner each token gets" if name else "Which learner each token gets"
+    below = "" if at_work.all() else "grey: nothing to choose, one learner alone has keys in sight"
+    title(axes, text + left_out, below)
 
 
 # -- maps -------------------------------------------------------------------------------------------------
@@ -126,44 +131,62 @@ def draw_maps(
     data = {"name": name, "question": question, "maps": [each.to_dict() for each in maps]}
     columns = 2 + len(layers)
 
+    shares = [each.weights * each.weights[0].size / each.weights.sum((1, 2), keepdims=True) for each in maps]
+    top = max(2.0, *(float(np.quantile(_panels(share, layers), 0.995)) for share in shares))
+
     def draw(figure: Figure) -> None:
         grid = figure.subplots(len(maps), columns, squeeze=False)
-        for row, (each, picture) in enumerate(zip(maps, pictures, strict=True)):
-            _draw_row(grid[row], each, picture, layers, first=row == 0)
-        heading = f"{name}: where in the image it looks" if name else "Where in the image it looks"
-        below = f"\n{_shortened(question)}" if question else ""
-        figure.suptitle(heading + below, x=0.008, ha="left", fontsize=12.5, fontweight="bold", color=INK)
+        for row, (each, share, picture) in enumerate(zip(maps, shares, pictures, strict=True)):
+            shown = _draw_row(grid[row], each, share, picture, layers, top, first=row == 0)
+        bar = figure.colorbar(shown, ax=grid, fraction=0.02, pad=0.015, aspect=14 * len(maps), extend="max")
+        bar.outline.set_visible(False)
+        bar.set_label("times an even share", fontsize=9, color=SOFT)
+        bar.ax.tick_params(length=0, labelsize=8.5)
+        heading(figure, f"{name}: where in the image it looks" if name else "Where in the image it looks", question)
 
-    return write(Path(stem), data, (1.9 * columns, 1.05 + (0.25 if question else 0) + 2.15 * len(maps)), draw)
-
-
-def _shortened(text: str, length: int = 110) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+    slimmest = max(each.weights.shape[1] / each.weights.shape[2] for each in maps)
+    return write(Path(stem), data, (1.8 * columns + 0.8, 0.9 + (1.75 * slimmest + 0.35) * len(maps)), draw)
 
 
-def _draw_row(row: Any, each: AttentionMap, picture: Image.Image | None, layers: list[int], first: bool) -> None:
+def _panels(weights: np.ndarray, layers: list[int]) -> np.ndarray:
+    """The weights of the layers that are drawn, and of their mean over all layers, (panels, height, width)."""
+    return np.concatenate([weights[layers], weights.mean(0, keepdims=True)])
+
+
+def _draw_row(
+    row: Any,
+    each: AttentionMap,
+    share: np.ndarray,
+    picture: Image.Image | None,
+    layers: list[int],
+    top: float,
+    first: bool,
+) -> Any:
     height, width = each.weights.shape[1:]
-    panels = [(f"layer {layer + 1}", each.weights[layer]) for layer in layers]
-    panels.append(("all layers", each.weights.mean(0)))
+    names = [*(f"layer {layer + 1}" for layer in layers), "all layers"]
+    masses = _panels(each.weights, layers).sum((1, 2))
+    smooth = "nearest" if max(height, width) < FEW_TOKENS else "bilinear"
     _show_picture(row[0], picture, (height, width))
-    if first:
+    if first and picture is not None:
         row[0].set_title("what it saw", loc="left", fontsize=10, color=SOFT)
-    for axes, (label, weights) in zip(row[1:], panels, strict=True):
-        total = float(weights.sum())
-        if picture is None:
-            axes.imshow(
-                weights, cmap=GROUND, vmin=0, vmax=max(float(weights.max()), 1e-12), extent=(0, width, height, 0)
-            )
-        else:
+    for axes, label, heat, mass in zip(row[1:], names, _panels(share, layers), masses, strict=True):
+        colors = GROUND if picture is None else HEAT
+        if picture is not None:
             _show_picture(axes, picture, (height, width), faded=True)
-            heat = weights / max(float(weights.max()), 1e-12)
-            axes.imshow(heat, cmap=HEAT, vmin=0, vmax=1, extent=(0, width, height, 0), interpolation="bilinear")
+        shown = axes.imshow(
+            heat, cmap=colors, norm=_from_even(top), extent=(0, width, height, 0), interpolation=smooth, zorder=2
+        )
         axes.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
         axes.spines[:].set_visible(False)
         if first:
             axes.set_title(label, loc="left", fontsize=10, color=SOFT)
-        axes.set_xlabel(f"{total:.0%} of attention" if total >= 0.005 else "below 0.5 %", fontsize=8.5, color=SOFT)
+        axes.set_xlabel(f"{mass:.0%} of attention" if mass >= 0.005 else "below 0.5 %", fontsize=8.5, color=SOFT)
+    return shown
+
+
+def _from_even(top: float) -> Normalize:
+    """Colours begin at an even share; less than that is as good as nothing."""
+    return Normalize(vmin=1, vmax=top)
 
 
 def _show_picture(axes: Axes, picture: Image.Image | None, grid: tuple[int, int], faded: bool = False) -> None:

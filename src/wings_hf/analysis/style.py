@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 INK, SOFT, GRID, PALE = "#22262b", "#6b7280", "#e3e6e9", "#eceff1"
@@ -37,6 +38,7 @@ def write(stem: Path, data: Any, size: tuple[float, float], draw: Callable[[Figu
     stem.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(FONT):
         figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
         draw(figure)
         paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg", "json")]
         figure.savefig(paths[0], dpi=160, facecolor="white")
@@ -60,3 +62,20 @@ def title(axes: Axes, text: str, below: str = "") -> None:
     axes.set_title(text, loc="left", fontsize=12.5, fontweight="bold", pad=26 if below else 12)
     if below:
         axes.text(0, 1.02, below, transform=axes.transAxes, color=SOFT, fontsize=9.5, va="bottom")
+
+
+def heading(figure: Figure, text: str, below: str = "", length: int = 110) -> None:
+    """A bold title over the whole figure, and a quiet line below it, shortened to `length` characters."""
+    below = " ".join(below.split())
+    below = below if len(below) <= length else f"{below[: length - 1]}…"
+    over = figure.suptitle(f"{text}\n " if below else text, x=0.008, ha="left", fontsize=12.5, fontweight="bold")
+    if below:
+        figure.draw_without_rendering()
+        box = over.get_window_extent().transformed(figure.transFigure.inverted())
+        figure.text(0.008, box.y0 + 0.22 * box.height, below, color=SOFT, fontsize=9.5, va="center")
+
+
+def layer_ticks(layers: int) -> list[int]:
+    """Layers to name on an axis, counted from 1: the first and round numbers."""
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, layers) if layers / step <= 12)
+    return [1, *range(max(step, 2), layers + 1, step)] if step != 2 else list(range(1, layers + 1, 2))

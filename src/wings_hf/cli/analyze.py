@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLE
     parser.add_argument("model", nargs="?", metavar="MODEL", help="folder or name of an image-text model")
     parser.add_argument("--data", action="append", default=[], metavar="FILE", help="conversations; may be repeated")
+    parser.add_argument("--processor", metavar="NAME", help="folder or name of the processor (MODEL)")
     parser.add_argument("--image-folder", metavar="FOLDER", help="what image paths are relative to (the data file)")
     parser.add_argument("--limit", type=int, metavar="N", help="only the first N records of each FILE")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="conversations at a time (1)")
@@ -83,13 +84,13 @@ def _measure(args: argparse.Namespace) -> int:
     check_name(args.model)
     records = _read(args)
     logging.disable_progress_bar()  # of loading
-    model, processor = load_model(args.model, args.device, args.trust_remote_code)
+    model, processor = load_model(args.model, args.device, args.trust_remote_code, args.processor)
     name = args.name or Path(args.model).name
     output = args.output or Path(f"{Path(args.model).name}-attention")
     encoder = Encoder(processor)
     laws, interrupted = _laws(args, model, encoder, records, name)
     output.mkdir(parents=True, exist_ok=True)
-    report = {"name": name, "interrupted": interrupted, **laws.to_dict()}
+    report = {"name": name, **laws.to_dict()}
     (output / "laws.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     print(_summary(laws, name))
     if importlib.util.find_spec("matplotlib") is None:
@@ -138,6 +139,7 @@ def _laws(args: argparse.Namespace, model: Any, encoder: Any, records: Any, name
         "model": args.model,
         "data": args.data,
         "limit": args.limit,
+        "interrupted": interrupted,
         "versions": {"wings_hf": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
     }
     return laws, interrupted
@@ -160,7 +162,7 @@ def _summary(laws: Any, name: str) -> str:
 def _draw(args: argparse.Namespace, model: Any, encoder: Any, records: Any, laws: Any, output: Path, name: str) -> None:
     from wings_hf.analysis.curves import draw_heads, draw_laws
 
-    draw_laws(output / "curves", laws, name)
+    draw_laws(output / "laws", laws, name)
     if args.per_head:
         draw_heads(output / "heads", laws, name)
     most = max(args.router, args.maps)
@@ -187,14 +189,14 @@ def _draw_maps(
     from wings_hf.analysis.inputs import open_images, pictures_for
     from wings_hf.analysis.maps import attention_maps
     from wings_hf.analysis.pictures import draw_maps
-    from wings_hf.data.records import text_of
 
     maps = attention_maps(model, batch, rows="after" if args.rows == "all" else args.rows)
     if not maps:
         print(f"{record.source}: no row that counts, no map", file=sys.stderr)
         return
     pictures = pictures_for(len(maps), batch, encoder.processor, open_images(record))
-    question = next(text_of(message) for message in record.messages if message["role"] == "user")
+    asked = next(message for message in record.messages if message["role"] == "user")["content"]
+    question = "".join("[image]" if item["type"] == "image" else item["text"] for item in asked)
     draw_maps(stem, maps, pictures, question, name)
 
 
