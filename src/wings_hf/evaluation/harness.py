@@ -13,8 +13,9 @@ from lm_eval.api.registry import model_registry
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 
+from wings_hf.evaluation.harness_text import generation_arguments, text_and_images
 from wings_hf.evaluation.models import auto_class, default_device, load_processor, read_config, takes_images
-from wings_hf.evaluation.scorer import MARK, Prompt, Scorer
+from wings_hf.evaluation.scorer import Prompt, Scorer
 
 NAME = "wings"
 
@@ -65,7 +66,7 @@ class WingsLM(HFLM):
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         if not self.MULTIMODAL or not getattr(self.processor, "chat_template", None):
             return super().apply_chat_template(chat_history, add_generation_prompt)
-        messages = [{**message, "content": _parts(message["content"])} for message in chat_history]
+        messages = [{**message, "content": text_and_images(message["content"])} for message in chat_history]
         return self.processor.apply_chat_template(
             messages,
             tokenize=False,
@@ -104,29 +105,6 @@ def images_of(request: Any) -> Sequence[Any]:
     """Images of a harness request: in the dict after its two texts."""
     extra = request.args[2] if len(request.args) > 2 else {}
     return [image for image in (extra.get("visual") or ()) if image is not None]
-
-
-def generation_arguments(settings: dict[str, Any], default_tokens: int) -> dict[str, Any]:
-    """A task's generation settings, as arguments of `Scorer.answers`."""
-    settings = dict(settings)
-    until = settings.pop("until", None) or []
-    tokens = settings.pop("max_gen_toks", settings.pop("max_new_tokens", default_tokens))
-    if not settings.get("do_sample") and not settings.get("temperature"):
-        settings = {name: value for name, value in settings.items() if name not in ("temperature", "top_p", "top_k")}
-        settings["do_sample"] = False
-    return {"max_new_tokens": int(tokens), "stop": [until] if isinstance(until, str) else list(until), **settings}
-
-
-def _parts(content: Any) -> Any:
-    """Text with marks as a list of texts and images; text without any, and lists, as they are."""
-    if not isinstance(content, str) or MARK not in content:
-        return content
-    pieces = content.split(MARK)
-    parts: list[dict[str, str]] = []
-    for place, piece in enumerate(pieces):
-        parts += [{"type": "image"}] if place else []
-        parts += [{"type": "text", "text": piece}] if piece else []
-    return parts
 
 
 def register() -> None:
