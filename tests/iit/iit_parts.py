@@ -21,6 +21,8 @@ SUBJECTS = {
     "food": ("oven", "plate", "spoon", "bread", "soup", "cheese", "apple"),
 }
 COLOURS = {"red": (200, 20, 20), "green": (20, 180, 20), "blue": (20, 20, 200)}
+DAYS = ("sunny", "rainy", "quiet", "busy", "long", "short", "cold")
+PEOPLE = ("aunt", "farmer", "teacher", "painter", "cook", "child", "doctor", "pilot", "judge", "nurse", "sailor")
 TEXT = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
@@ -31,7 +33,8 @@ def text_items(count: int = 24) -> list[Item]:
         subject = sorted(SUBJECTS)[number % 3]
         things = SUBJECTS[subject]
         first, second = things[number // 3 % 3], things[(number // 3 + 1) % 3]
-        question = f"Number {number}: which goes with the {first} and the {second}, when {subject} matter?"
+        who, when = PEOPLE[number % len(PEOPLE)], DAYS[number % len(DAYS)]
+        question = f"On a {when} day a {who} asks: which goes with {first} and {second}, when {subject} matter?"
         choices = tuple(things[3 + (number + place) % 4] for place in range(4))
         items.append(
             Item(

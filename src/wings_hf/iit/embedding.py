@@ -23,7 +23,7 @@ import torch
 
 WORD = re.compile(r"\w+")
 STEPS = 2**14  # vectors are rounded to multiples of 1 / STEPS
-STOP_SHARE = 0.2  # a feature that more of the texts have says nothing
+STOP_SHARE = 0.5  # a feature that more of the texts have says nothing
 SURPLUS, POWER_STEPS = 16, 3  # of the randomised SVD
 
 

@@ -91,11 +91,11 @@ def clean(said: str, after: Item) -> str | None:
     Not used are those of more than MAX_CHARACTERS, and those with a choice of `after`, markup of special tokens or an
     image mark in them.
     """
-    lines = [CONTROL.sub(" ", line).strip(" \t\"'\u201c\u201d\u2018\u2019*`#-") for line in said.strip().splitlines()]
+    lines = [" ".join(CONTROL.sub(" ", line).split()).strip(" \t\"'\u201c\u201d\u2018\u2019*`#-") for line in said.strip().splitlines()]
     first = next((line for line in lines if line), "")
     match = re.match(r".+?[.!?:](?=\s|$)", first)
     phrase = (match.group() if match else first).strip()
-    if not re.search(r"\w{2}", phrase) or len(phrase) > MAX_CHARACTERS or re.search(r"[<>\[\]{}|]", phrase):
+    if not re.search(r"\w{2}", phrase) or len(phrase) > MAX_CHARACTERS or re.search(r"[<>\[\]{}|]", first):
         return None
     said_words = f" {_words(phrase)} "
     if any(f" {_words(choice)} " in said_words for choice in after.choices if _words(choice)):
