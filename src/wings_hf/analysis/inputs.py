@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From conversations to model inputs, for any image-text model; and what the model saw of an image."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,10 +73,27 @@ class Encoder:
         )
 
 
-def batches_of(records: Sequence[Record], encoder: Encoder, size: int) -> Iterator[dict[str, Any]]:
-    """Batches of `size` records in order."""
+def batches_of(
+    records: Sequence[Record], encoder: Encoder, size: int, left_out: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """Batches of `size` records in order; `left_out` is told of each that cannot be encoded, such as damaged images."""
     for start in range(0, len(records), size):
-        yield encoder([records[index] for index in range(start, min(start + size, len(records)))])
+        here = [records[index] for index in range(start, min(start + size, len(records)))]
+        try:
+            batches = [encoder(here)]
+        except (ValueError, OSError):
+            batches = _one_by_one(here, encoder, left_out)
+        yield from batches
+
+
+def _one_by_one(records: Sequence[Record], encoder: Encoder, left_out: Callable[[str], None]) -> list[dict[str, Any]]:
+    batches = []
+    for record in records:
+        try:
+            batches.append(encoder([record]))
+        except (ValueError, OSError) as error:
+            left_out(f"{record.source}: {error}")
+    return batches
 
 
 def open_images(record: Record) -> list[Image.Image]:

@@ -22,7 +22,7 @@ FONT: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
     "svg.hashsalt": "wings_hf",
-    "axes.unicode_minus": True,
+    "text.parse_math": False,  # what models and data are called, and what they say, is no formula
 }
 
 

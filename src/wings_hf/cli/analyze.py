@@ -49,7 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--router", type=int, nargs="?", const=1, default=0, metavar="N", help="router weights of N samples (1)"
     )
-    parser.add_argument("--maps", type=int, default=0, metavar="N", help="attention over the images of N samples (0)")
+    parser.add_argument(
+        "--maps",
+        type=int,
+        default=0,
+        metavar="N",
+        help="attention over the images of N samples, of the rows after them where --rows is all (0)",
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="folder for results (MODEL-attention)")
     parser.add_argument("--name", metavar="TEXT", help="what to call the model in plots (its folder's name)")
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto (default), cpu, cuda, cuda:1, mps, ...")
@@ -98,7 +104,13 @@ def _measure(args: argparse.Namespace) -> int:
     else:
         _draw(args, model, encoder, records, laws, output, name)
     print(f"written to {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
-    return 130 if interrupted else 0
+    if interrupted:
+        return 130
+    if not laws.samples:
+        raise ValueError(
+            f"nothing was measured: none of {len(records)} conversations has an image and a row that counts."
+        )
+    return 0
 
 
 def _read(args: argparse.Namespace) -> Any:
@@ -108,10 +120,14 @@ def _read(args: argparse.Namespace) -> Any:
     sources = [Source(path=path, image_folder=args.image_folder, limit=args.limit) for path in args.data]
     records = open_data(sources, on_error="skip", shuffle=False)
     for problem in records.problems[:10]:
-        print(f"left out: {problem}", file=sys.stderr)
+        _say_left_out(str(problem))
     if len(records.problems) > 10:
         print(f"left out: {len(records.problems) - 10} more", file=sys.stderr)
     return records
+
+
+def _say_left_out(what: str) -> None:
+    print(f"left out: {what}", file=sys.stderr)
 
 
 def _laws(args: argparse.Namespace, model: Any, encoder: Any, records: Any, name: str) -> tuple[Any, bool]:
@@ -128,9 +144,9 @@ def _laws(args: argparse.Namespace, model: Any, encoder: Any, records: Any, name
     interrupted = False
     try:
         with meter, tqdm(total=len(records), desc=name, unit=" records", disable=None) as bar:
-            for batch in batches_of(records, encoder, args.batch_size):
+            for batch in batches_of(records, encoder, args.batch_size, left_out=_say_left_out):
                 meter.update(batch)
-                bar.update(min(args.batch_size, len(records) - bar.n))
+                bar.update(meter.samples + sum(meter.skipped.values()) - bar.n)
     except KeyboardInterrupt:
         interrupted = True
         print(f"\nwings-hf analyze: interrupted after {meter.samples} samples", file=sys.stderr)
@@ -162,6 +178,8 @@ def _summary(laws: Any, name: str) -> str:
 def _draw(args: argparse.Namespace, model: Any, encoder: Any, records: Any, laws: Any, output: Path, name: str) -> None:
     from wings_hf.analysis.curves import draw_heads, draw_laws
 
+    if not laws.samples:
+        return
     draw_laws(output / "laws", laws, name)
     if args.per_head:
         draw_heads(output / "heads", laws, name)
