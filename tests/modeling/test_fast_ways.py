@@ -10,6 +10,8 @@ from tiny import logits_in_pieces, relative_error, tiny_inputs, tiny_model
 from torch._subclasses import FakeTensorMode
 from torch.nn.utils import parametrize
 
+from wings_hf.modeling import wings_attention, wings_context
+
 ROUNDING = 1e-5
 LAYOUT = "ttvvvttttttttttt"
 LONG = "ttvvv" + 95 * "t"  # past the room that a cache first takes
@@ -180,3 +182,17 @@ def test_nothing_looks_at_values_while_a_call_is_traced_or_transformed():
         with FakeTensorMode(allow_non_fake_inputs=True) as fake:
             assert call(fake.from_tensor(inputs.inputs_embeds), fake.from_tensor(types)).shape[1] == len(LAYOUT)
     assert relative_error(call(others.inputs_embeds, others.mm_token_type_ids), full_logits(model, others)) < ROUNDING
+
+
+def test_many_small_pieces_are_attended_in_one_call(monkeypatch):
+    """A row of six images has more pieces than are worth a kernel call each; a row of one has not."""
+    calls = []
+    attend_split = wings_attention.attend_split
+    monkeypatch.setattr(wings_attention, "attend_split", lambda *given: calls.append(1) or attend_split(*given))
+    model = tiny_model(attn_implementation="sdpa", router="modality")
+    fragmented, whole = tiny_inputs(model, "tvtvtvtvtvtvt"), tiny_inputs(model, "t" * 60 + "v" * 30 + "t" * 10)
+    in_pieces = {name: full_logits(model, inputs) for name, inputs in (("many", fragmented), ("few", whole))}
+    monkeypatch.setattr(wings_context, "LEAST_POSITIONS_PER_PIECE", 16)
+    calls.clear()
+    assert relative_error(full_logits(model, fragmented), in_pieces["many"]) < 1e-5 and not calls
+    assert relative_error(full_logits(model, whole), in_pieces["few"]) < 1e-5 and calls

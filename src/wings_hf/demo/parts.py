@@ -3,7 +3,8 @@
 """The demo's parts, as small as they go: a tokenizer, a Llama, a SigLIP tower, and the processor that joins them."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -28,8 +29,8 @@ CHAT_TEMPLATE = (
 WORDS_OF_QUESTIONS = "Read Do and show the same digit? yes no How many of are"
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer that keeps digits apart, trained on the text tasks and the questions' words."""
+def build_tokenizer(more: Iterable[str] = (), vocabulary: int = 640) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer that keeps digits apart, trained on the text tasks, the questions' words and `more`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -39,12 +40,12 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=640,
+        vocab_size=vocabulary,
         special_tokens=SPECIAL_TOKENS,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_corpus(), trainer)
+    tokenizer.train_from_iterator(chain(_corpus(), more), trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>", chat_template=CHAT_TEMPLATE
     )

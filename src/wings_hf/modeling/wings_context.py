@@ -23,6 +23,7 @@ from wings_hf.modeling.wings_rope import RopeSpec, RopeTables
 from wings_hf.modeling.wings_router import NO_KEY, TEXT_AFTER, TEXT_BEFORE, VISUAL
 from wings_hf.modeling.wings_split import Rotation, Split, make_split
 
+LEAST_POSITIONS_PER_PIECE = 16  # with fewer, one call over all keys is faster than many small ones
 OTHER = {"visual": "textual", "textual": "visual"}
 
 
@@ -120,8 +121,11 @@ class WingsContext:
         return self.once("mask", self.make_mask)
 
     def split(self) -> Split | None:
-        """The positions sorted by modality; `None` where the host does not know them."""
-        return None if self.make_split is None else self.once("split", self.make_split)
+        """The positions sorted by modality; `None` where the host does not know them, or it would not pay."""
+        if self.make_split is None:
+            return None
+        split = self.once("split", self.make_split)
+        return split if split.positions_per_piece() >= LEAST_POSITIONS_PER_PIECE else None
 
     def rope(self, spec: RopeSpec) -> RopeTables:
         """Rotary tables for this call's positions, (b, 1, s, p), made once for all layers that share a theta."""

@@ -53,6 +53,10 @@ class Split(NamedTuple):
     owned: dict[str, slice]
     pieces: dict[str, list[Piece]]
 
+    def positions_per_piece(self) -> float:
+        """How many positions there are for each kernel call: what the cost of the calls is spread over."""
+        return len(self.order) / max(1, sum(map(len, self.pieces.values())))
+
 
 def make_split(visual: torch.Tensor, textual: torch.Tensor, samples: torch.Tensor | None) -> Split:
     """

@@ -1,0 +1,168 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""Runs what is asked for and not yet done, some at a time, each in a process of its own."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from forgetting.methods import METHODS
+from forgetting.records import Record, record_path, write_base_record, write_record
+from forgetting.settings import SIZES
+from forgetting.training import Runs
+from forgetting.worlds import build_world
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where everything of one world in one size is: `folder`/SIZE-WORLD, with the files the world is made of."""
+
+    folder: Path
+    size: str
+    world: str
+    sources: tuple[Path, ...] = ()
+
+    @property
+    def results(self) -> Path:
+        return self.folder / f"{self.size}-{self.world}"
+
+    def runs(self) -> Runs:
+        world = build_world(self.world, self.results / "parts", SIZES[self.size], self.sources)
+        world.fit_parts()
+        return Runs(world, self.results)
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to do in a process, after others: `action` of this module with `arguments`."""
+
+    action: str
+    arguments: tuple[Any, ...]
+    after: tuple["Job", ...] = field(default=(), compare=False)
+
+
+def plan(place: Place, methods: Sequence[str], seeds: Iterable[int]) -> list[Job]:
+    """Jobs that are not done, seed by seed, so that early results have all methods."""
+    runs = place.runs()
+    jobs: dict[tuple[Any, ...], Job] = {}
+
+    def add(action: str, *arguments: Any, after: Iterable[Job | None] = ()) -> Job:
+        job = Job(action, arguments, tuple(filter(None, after)))
+        return jobs.setdefault((action, *arguments), job)
+
+    def trained(name: str, seed: int) -> Job | None:
+        method = METHODS[name]
+        if runs.weights(method, seed).exists():
+            return None
+        if method.derived_from:
+            return add("tune", name, seed, after=[trained(method.derived_from, seed)])
+        key = runs.align_key(method)
+        aligned = (runs.align_folder(method, seed) / "config.json").exists()
+        return add("tune", name, seed, after=[] if aligned else [add("align", key, name, seed)])
+
+    if not record_path(place.results, "base", 0).exists():
+        add("base")
+    for seed in seeds:
+        for name in methods:
+            if not record_path(place.results, name, seed).exists():
+                add("record", name, seed, after=[trained(name, seed)])
+    return _first_of_a_kind(list(jobs.values()))
+
+
+def _first_of_a_kind(jobs: list[Job]) -> list[Job]:
+    """One alignment for each key and seed, whichever method asked first."""
+    chosen = {(job.arguments[0], job.arguments[2]): job for job in reversed(jobs) if job.action == "align"}
+
+    def same(job: Job) -> Job:
+        return chosen[job.arguments[0], job.arguments[2]] if job.action == "align" else job
+
+    kept = {id(same(job)): same(job) for job in jobs}
+    return [Job(job.action, job.arguments, tuple(map(same, job.after))) for job in kept.values()]
+
+
+# ---- in the processes ---------------------------------------------------------------------------------------------
+@cache
+def _runs(place: Place) -> Runs:
+    return place.runs()
+
+
+def _start_process(threads: int) -> None:
+    import torch
+    from transformers.utils import logging
+
+    torch.set_num_threads(threads)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def work(place: Place, job: Job) -> Record | None:
+    runs = _runs(place)
+    match job.action:
+        case "base":
+            return write_base_record(runs, place.results)
+        case "align":
+            return runs.align(METHODS[job.arguments[1]], job.arguments[2])
+        case "tune":
+            return runs.tune(METHODS[job.arguments[0]], job.arguments[1])
+        case "record":
+            name, seed = job.arguments
+            return write_record(runs, place.results, METHODS[name], seed)
+    raise AssertionError(job.action)
+
+
+# ---- the parent ---------------------------------------------------------------------------------------------------
+def run(place: Place, jobs: Sequence[Job], workers: int, minutes: float | None = None) -> bool:
+    """
+    Do `jobs`, `workers` at a time; interrupted, all that is finished stays done.
+
+    Returns:
+        whether all are done; False where `minutes` ran out before the last was begun.
+
+    Raises:
+        RuntimeError: a job failed; the others that run are waited for.
+    """
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    begun = time.monotonic()
+    waiting, running, done = list(jobs), dict[Future, Job](), set[Job]()
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_process, (threads,))
+    try:
+        with tqdm(total=len(jobs), desc=place.results.name, unit="job", smoothing=0.05) as bar:
+            while waiting or running:
+                late = minutes is not None and time.monotonic() - begun > 60 * minutes
+                for job in [] if late else list(_ready(waiting, done, workers - len(running))):
+                    waiting.remove(job)
+                    running[pool.submit(work, place, job)] = job
+                if not running:
+                    return False
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    job = running.pop(future)
+                    _report(job, future, bar)
+                    done.add(job)
+        return True
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ready(waiting: Sequence[Job], done: set[Job], number: int) -> Iterator[Job]:
+    ready = (job for job in waiting if all(before in done for before in job.after))
+    yield from (job for _, job in zip(range(number), ready, strict=False))
+
+
+def _report(job: Job, future: Future, bar: tqdm) -> None:
+    try:
+        record = future.result()
+    except Exception as error:
+        raise RuntimeError(f"{job.action} {' '.join(map(str, job.arguments))} failed: {error}") from error
+    bar.update()
+    if record is not None:
+        accuracy = record["accuracy"]
+        shares = ", ".join(f"{kind.replace('_', ' ')} {share:.1%}" for kind, share in accuracy.items())
+        bar.write(f"{record['title']}, seed {record['seed']}: {shares}, KL {record['held_out_kl']:.3f}")

@@ -1,0 +1,86 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""A record is what is kept of a run: a JSON file for each method and seed."""
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from forgetting.measuring import cost, measures
+from forgetting.methods.base import Method
+from forgetting.training import Runs
+from wings_hf.version import __version__
+
+Record = dict[str, Any]
+
+
+def record_path(folder: Path, method: str, seed: int) -> Path:
+    return folder / "records" / f"{method}-seed-{seed}.json"
+
+
+def write_record(runs: Runs, folder: Path, method: Method, seed: int) -> Record:
+    """Measure a trained run and keep what was found."""
+    losses = runs.losses(method, seed)
+    tenth = max(1, len(losses) // 10)
+    record = {
+        "method": method.name,
+        "title": method.title,
+        "family": method.family,
+        "seed": seed,
+        "world": runs.world.name,
+        "settings": runs.world.settings.to_dict(),
+        "options": {
+            "trained": {pattern: [rate.of, rate.factor] for pattern, rate in method.trained.items()},
+            "fields": dict(method.fields),
+            "learners": list(method.learners),
+            "text_share": method.text_share,
+            "penalty": method.penalty.__name__ if method.penalty else None,
+            "derived_from": method.derived_from,
+        },
+        "train_loss": {"first": sum(losses[:tenth]) / tenth, "last": sum(losses[-tenth:]) / tenth} if losses else None,
+        **measures(runs.trained(method, seed), runs.world),
+        "cost": cost(runs, method, seed),
+        "versions": versions(),
+    }
+    return save(record_path(folder, method.name, seed), record)
+
+
+def write_base_record(runs: Runs, folder: Path) -> Record:
+    """The language model before it sees, with the untrained projector."""
+    model = runs.world.untrained(learners=()).eval()
+    record = {"method": "base", "title": "before it could see", "family": "base", "seed": 0, "world": runs.world.name}
+    record |= {"settings": runs.world.settings.to_dict(), **measures(model, runs.world), "versions": versions()}
+    return save(record_path(folder, "base", 0), record)
+
+
+def save(path: Path, record: Record) -> Record:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(record, indent=1) + "\n")
+    unfinished.replace(path)
+    return record
+
+
+def read_records(folder: Path) -> list[Record]:
+    """All records of a world, by method and seed.
+
+    Raises:
+        ValueError: there are none.
+    """
+    records = [json.loads(path.read_text()) for path in sorted((folder / "records").glob("*.json"))]
+    if not records:
+        raise ValueError(f"{folder} has no records of runs.")
+    return records
+
+
+def versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "wings_hf": __version__,
+    }
