@@ -5,8 +5,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from forgetting.plots import draw_pareto, draw_shift
 from forgetting.records import Record, read_records
 from forgetting.summary import Row, base_of, front, rows
+from wings_hf.evaluation.statistics import Correlation
+
+ROOT = Path(__file__).parents[2]
+RECORDED, DOCS = Path(__file__).parent / "results", ROOT / "docs"
 
 HEAD = (
     "method", "seeds", "images", "text", "text after an image", "loss of text, nats", "KL to base, nats",
@@ -46,5 +51,56 @@ def _cells(row: Row, best: bool) -> list[str]:
     ]
 
 
-def write_report() -> None:
-    raise NotImplementedError
+def write_report(results: Path = RECORDED, docs: Path = DOCS) -> list[Path]:
+    """
+    Plots of all recorded worlds beside their records and into the pages' images, and the tables into the page.
+
+    Returns:
+        what was written.
+    """
+    page = (docs / "forgetting.md").read_text(encoding="utf-8")
+    written = []
+    for folder in sorted(path.parent for path in results.glob("*/records")):
+        records = read_records(folder)
+        correlation = draw_shift(folder / "shift", records)
+        written += draw_pareto(folder / "pareto", records, about(records))
+        for name in ("pareto", "shift"):
+            picture = docs / "images" / f"forgetting-{folder.name}-{name}.png"
+            (folder / f"{name}.png").replace(picture)
+            written.append(picture)
+        page = replace_region(page, folder.name, f"{about(records)}\n\n{table(records)}\n\n{sentence(correlation)}")
+    (docs / "forgetting.md").write_text(page, encoding="utf-8")
+    return [*written, docs / "forgetting.md"]
+
+
+def about(records: Sequence[Record]) -> str:
+    """What the runs have in common, in one line."""
+    base, runs = base_of(records), [record for record in records if record["method"] != "base"]
+    settings, versions = base["settings"], base["versions"]
+    seeds = [row.seeds for row in rows(records)]
+    return (
+        f"{len(runs)} runs of {len(seeds)} methods, {min(seeds)} to {max(seeds)} seeds; {settings['align_steps']} and "
+        f"{settings['tune_steps']} steps; torch {versions['torch']}, transformers {versions['transformers']}, Python "
+        f"{versions['python']}"
+    )
+
+
+def sentence(correlation: Correlation) -> str:
+    """The correlation of attention shift and accuracy in text."""
+    return (
+        f"Attention shift and accuracy in text tasks, over {correlation.n} runs: Pearson correlation "
+        f"{correlation.r:.2f} (95 % interval {correlation.low:.2f} to {correlation.high:.2f})."
+    )
+
+
+def replace_region(page: str, name: str, text: str) -> str:
+    """The page with `text` between the lines `<!-- NAME:start -->` and `<!-- NAME:end -->`.
+
+    Raises:
+        ValueError: the page has no such lines.
+    """
+    start, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+    if start not in page or end not in page:
+        raise ValueError(f"the page has no lines {start} and {end} to put the table of {name} between.")
+    before, rest = page.split(start, 1)
+    return f"{before}{start}\n{text}\n{end}{rest.split(end, 1)[1]}"

@@ -3,9 +3,9 @@
 """
 LoRA (Hu et al., arXiv 2106.09685) on all linear maps of the language model's attention and MLP, through peft.
 
-The product is added with weight 1 (`lora_alpha` equals the rank), as those of Wings' learners are, and moves at 0.3
-times the rate of new parts. "lora-image" is the same with a gate that is no part of peft: the product is added only at positions
-that have an image at or before them, so that text without images meets the base language model, bit for bit.
+The product is added with weight 1 (`lora_alpha` equals the rank), as those of Wings' learners are; it moves at 0.3
+times the rate of new parts. "lora-image" is the same with a gate that is no part of peft: it is added only at
+positions that have an image at or before them, so that text without images meets the base language model, bit for bit.
 """
 
 import re
