@@ -8,6 +8,7 @@ import torch
 from eager_masses import masses_of_samples
 from tiny import tiny_inputs, tiny_model
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from wings_hf.analysis import AttentionMeter, measure_attention
 from wings_hf.analysis.calls import watch_attention
@@ -195,3 +196,52 @@ def test_packed_samples_are_samples(options):
     together = measure_attention(model, [packed])
     assert together.samples == 2
     np.testing.assert_allclose(together.masses, alone.masses, atol=1e-6)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the number of elements of the largest tensor that any operation makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for each in torch.utils._pytree.tree_leaves(made):
+            if isinstance(each, torch.Tensor):
+                self.elements = max(self.elements, each.numel())
+        return made
+
+
+@pytest.mark.parametrize("options", [{"learners": ()}, {"router": "modality"}], ids=["plain", "wings"])
+def test_no_attention_matrix_is_made(options):
+    model = tiny_model(attn_implementation="sdpa", text={"max_position_embeddings": 1024}, **options)
+    inputs = tiny_inputs(model, "t" * 100 + "v" * 300 + "t" * 400).kwargs(mask=False)
+    with LargestTensor() as largest:
+        laws = measure_attention(model, [inputs])
+    assert laws.rows == 800 and largest.elements < 800 * 800 / 4
+
+
+def test_a_batch_that_does_not_reach_every_layer_is_an_error():
+    model = tiny_model(attn_implementation="sdpa", learners=())
+    inputs = tiny_inputs(model, "tvvt").kwargs()
+    model.model.language_model.layers = model.model.language_model.layers[:1]
+    with AttentionMeter(model) as meter:
+        meter.layers = 2
+        with pytest.raises(ValueError, match=r"layers \[1\] was not called"):
+            meter.update(inputs)
+    with AttentionMeter(model) as meter, pytest.raises(ValueError, match="called twice"):
+        model.model.language_model.layers.append(model.model.language_model.layers[0])
+        model.model.language_model.config.num_hidden_layers = 2
+        meter.update(inputs)
+
+
+@pytest.mark.slow  # compiles kernels
+@pytest.mark.filterwarnings("default::DeprecationWarning")  # transformers' and torch's own, when they compile
+@pytest.mark.parametrize("options", [{"learners": ()}, {}], ids=["plain", "wings"])
+def test_flex_attention(options):
+    options = {"text": {"hidden_size": 64, "head_dim": 16}, **options}
+    model = tiny_model(attn_implementation="flex_attention", **options)
+    inputs = tiny_inputs(model, *LAYOUTS).kwargs()
+    expected = masses_of_samples(eager_weights(model, inputs, **options), LAYOUTS).mean((0, 2))
+    np.testing.assert_allclose(measure_attention(model, [inputs]).masses, expected, atol=1e-6)
