@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from forgetting.records import Record
 from forgetting.summary import Row, front, rows
-from wings_hf.analysis import draw_shift_against_score
+from wings_hf.analysis.curves import draw_shift_against_score
 from wings_hf.analysis.style import INK, SOFT, bare, title, write
 from wings_hf.evaluation.statistics import Correlation
 

@@ -17,12 +17,12 @@ HELD_OUT = 10  # every tenth paragraph is held out
 
 
 def paragraphs(files: Sequence[Path] = ()) -> list[str]:
-    """Paragraphs of the text files, or else of Python's own reference (which differs between versions of Python).
+    """Paragraphs of the text files, each once, or else of Python's own reference (which differs between versions).
 
     Raises:
         ValueError: a file without paragraphs of `SHORTEST` characters.
     """
-    return [text for source in _sources(files) for text in source]
+    return list(dict.fromkeys(text for source in _sources(files) for text in source))
 
 
 def _sources(files: Sequence[Path]) -> Iterator[list[str]]:

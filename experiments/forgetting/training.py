@@ -16,7 +16,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from forgetting.methods import METHODS
-from forgetting.methods.base import NEW, PROJECTOR, Method, Rate, State
+from forgetting.methods.base import LOW_RANK, NEW, PROJECTOR, Method, Rate, State
 from forgetting.settings import Settings
 from forgetting.world import World
 from wings_hf.demo.conversations import Batches, first
@@ -24,7 +24,7 @@ from wings_hf.modeling.modeling_wings import WingsForCausalLM
 from wings_hf.training.guards import StopOnBadLoss
 
 STAGE_2_FIELDS = ("router", "router_positions", "learner_scope")  # change nothing where there is one learner
-ALIGNED = {PROJECTOR: NEW, r"\.visual_learner\.": NEW}
+ALIGNED = {PROJECTOR: NEW, r"\.visual_learner\.": LOW_RANK}
 
 
 class Runs:

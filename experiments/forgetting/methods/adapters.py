@@ -3,8 +3,8 @@
 """
 LoRA (Hu et al., arXiv 2106.09685) on all linear maps of the language model's attention and MLP, through peft.
 
-The product is added with weight 1 (`lora_alpha` equals the rank), as those of Wings' learners are; it moves at 0.3
-times the rate of new parts. "lora-image" is the same with a gate that is no part of peft: it is added only at
+The product is added with weight 1 (`lora_alpha` equals the rank), as those of Wings' learners are, and moves at
+their rate. "lora-image" is the same with a gate that is no part of peft: it is added only at
 positions that have an image at or before them, so that text without images meets the base language model, bit for bit.
 """
 
@@ -16,7 +16,7 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
-from forgetting.methods.base import LEARNERS, NEW, PROJECTOR, Method, Rate
+from forgetting.methods.base import LEARNERS, LOW_RANK, NEW, PROJECTOR, Method
 from forgetting.methods.modality import Modality
 
 ALL_LINEAR = r"layers\.\d+\.(self_attn|mlp)\.\w+_proj"  # names inside the language model
@@ -74,7 +74,7 @@ def add_image_lora(model: Any) -> Any:
     return model
 
 
-TRAINED = {LORA: Rate("new_parts", 0.3), PROJECTOR: NEW}
+TRAINED = {LORA: LOW_RANK, PROJECTOR: NEW}
 
 METHODS: tuple[Method, ...] = (
     Method("lora-8", "LoRA, rank 8", "adapters", TRAINED, install=partial(add_lora, rank=8)),

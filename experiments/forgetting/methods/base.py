@@ -13,6 +13,7 @@ from torch import nn
 # Patterns of parameter names, for `Method.trained`; the first that is found in a name decides.
 PROJECTOR = r"multi_modal_projector\."
 LEARNERS = r"\.(visual_learner|textual_learner|router)\."
+ROUTER = r"\.self_attn\.router\."
 LANGUAGE_MODEL = r"^(model\.language_model|lm_head)\."
 
 State = Mapping[str, torch.Tensor]
@@ -31,6 +32,7 @@ class Rate:
 
 
 NEW = Rate("new_parts")
+LOW_RANK = Rate("new_parts", 0.3)  # of products of two maps, as LoRA's and the learners'
 TUNED = Rate("language_model")
 
 

@@ -23,7 +23,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from forgetting.methods.adapters import LORA, linear_maps, wings_parameters
-from forgetting.methods.base import NEW, PROJECTOR, Method
+from forgetting.methods.base import LOW_RANK, NEW, PROJECTOR, Method
 from forgetting.methods.modality import Modality
 
 ATTENTION = r"layers\.\d+\.self_attn\.\w+_proj"
@@ -148,7 +148,7 @@ METHODS: tuple[Method, ...] = (
         "lora-experts",
         "mixture of LoRA experts",
         "adapters",
-        {LORA: NEW, r"\.lora_experts\.": NEW, PROJECTOR: NEW},
+        {LORA: LOW_RANK, r"\.lora_experts\.": NEW, PROJECTOR: NEW},
         install=add_lora_experts,
         penalty=balance_penalty,
     ),

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wings, and what of it can be left out or made otherwise (Zhang et al., arXiv 2406.03496, section 3 and Figure 5)."""
 
-from forgetting.methods.base import LANGUAGE_MODEL, LEARNERS, NEW, PROJECTOR, TUNED, Method, Rate
+from forgetting.methods.base import LANGUAGE_MODEL, LEARNERS, LOW_RANK, NEW, PROJECTOR, ROUTER, TUNED, Method, Rate
 from forgetting.methods.fine_tuning import THIRD, Interpolation
 
 BOTH = ("visual", "textual")
-FROZEN = {PROJECTOR: NEW, LEARNERS: NEW}
+FROZEN = {PROJECTOR: NEW, ROUTER: NEW, LEARNERS: LOW_RANK}
 PAPER = {**FROZEN, LANGUAGE_MODEL: TUNED}  # the first pattern found decides: learners lie within the language model
 EXACT = {"learner_scope": "visual_context"}
 LOW = Rate("language_model", 0.1)
