@@ -186,11 +186,12 @@ def _neighbours(
                     waiting = _join(waiting, places, similar, asked, pool, found, used, limit, options.most_similar)
                     if not waiting:
                         break
-                limit += bool(waiting)  # what is left may be too much like the questions
-                if limit > len(asked) * count:
-                    raise ValueError(
-                        f"nothing can stand before {asked[waiting[0]].id}: give more items, or raise most_similar."
-                    )
+                else:  # what is left may be too much like the questions
+                    if limit > len(asked) * count:
+                        raise ValueError(
+                            f"nothing can stand before {asked[waiting[0]].id}: give more items, or raise most_similar."
+                        )
+                    limit += 1
     finally:
         store.close()
     return found, int(used.max())

@@ -63,7 +63,7 @@ class Turn:
             if index:
                 made.append({"type": "image", "path": next(images)})
             if piece.strip():
-                made.append({"type": "text", "text": piece.strip("\n") if self.images else piece})
+                made.append({"type": "text", "text": piece})
         return made
 
 

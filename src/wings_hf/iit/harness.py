@@ -5,6 +5,7 @@
     lm_eval --model wings --model_args pretrained=my-model --include_path .../wings_hf/evaluation/tasks \\
         --tasks iit --metadata '{"benchmark": "iit"}' --apply_chat_template
 
+`"settings": ["T", "TT", "TTT"]` beside the folder leaves out the others, as a text model must.
 With the chat template, turns are turns; without, they are written one below the other. Answers to earlier turns are the
 right ones. Metrics: `acc` over all last turns, and `acc_TTV`, ... for each setting.
 """
@@ -18,7 +19,7 @@ from lm_eval.api.metrics import mean
 from lm_eval.api.task import ConfigurableTask
 
 from wings_hf.iit.benchmark import Benchmark
-from wings_hf.iit.conversation import Conversation
+from wings_hf.iit.conversation import Conversation, check_settings
 from wings_hf.processing.wings_image_sources import ImageOptions, read_image
 
 FOLDER = "WINGS_IIT"  # environment variable that names the benchmark's folder
@@ -29,6 +30,7 @@ class IITTask(ConfigurableTask):
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__(config={name: value for name, value in config.items() if name != "class"})
+        self.MULTIMODAL = any("V" in setting for setting in self.settings)  # text models may do the others
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """
@@ -43,8 +45,9 @@ class IITTask(ConfigurableTask):
                 f"variable {FOLDER}."
             )
         benchmark = Benchmark.load(folder)
-        self.settings = benchmark.settings
-        self.dataset = {"test": datasets.Dataset.from_list([document(chat) for chat in benchmark.conversations])}
+        self.settings = check_settings(metadata.get("settings") or benchmark.settings)
+        documents = [document(chat) for setting in self.settings for chat in benchmark.of(setting)]
+        self.dataset = {"test": datasets.Dataset.from_list(documents)}
 
     def fewshot_context(
         self,

@@ -34,6 +34,7 @@ PROMPT = (
     "second. Do not answer either of them and do not repeat them.\n\n"
     "First question: {before}\n\nSecond question: {after}\n\nSentence:"
 )
+MARKUP = " \"'\u201c\u201d\u2018\u2019*`#-"  # around a sentence
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
 
 
@@ -91,7 +92,7 @@ def clean(said: str, after: Item) -> str | None:
     Not used are those of more than MAX_CHARACTERS, and those with a choice of `after`, markup of special tokens or an
     image mark in them.
     """
-    lines = [" ".join(CONTROL.sub(" ", line).split()).strip(" \t\"'\u201c\u201d\u2018\u2019*`#-") for line in said.strip().splitlines()]
+    lines = [" ".join(CONTROL.sub(" ", line).split()).strip(MARKUP) for line in said.strip().splitlines()]
     first = next((line for line in lines if line), "")
     match = re.match(r".+?[.!?:](?=\s|$)", first)
     phrase = (match.group() if match else first).strip()
