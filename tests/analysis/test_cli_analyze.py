@@ -61,7 +61,9 @@ def test_everything_at_once(folder, tmp_path, capsys):
     )
     stems = ["heads", "laws", "map-1", "router-1", "router-2"]
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert names == [f"{stem}.{ending}" for stem in stems for ending in ("json", "png", "svg")]
+    assert names == sorted(["router.json", *(f"{stem}.{end}" for stem in stems for end in ("json", "png", "svg"))])
+    means = json.loads((tmp_path / "out" / "router.json").read_text())
+    assert means["samples"] == 2 and list(means["means"]["after"]) == ["visual", "textual"]
 
 
 def test_batches_and_limits_and_rows(folder, tmp_path):

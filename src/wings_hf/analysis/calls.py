@@ -25,7 +25,7 @@ from torch import nn
 from transformers import AttentionInterface
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-WATCHED = f"watched:{__name__}"
+WATCHED = "watched"  # goes before the name of the backend: some families look for a part of that, such as "flash"
 ROWS_AT_ONCE = 256  # of eager attention, which makes its weights
 
 
@@ -73,12 +73,12 @@ class AttentionCall:
 
 
 class WatchedConfig:
-    """A configuration as a watched module sees it: only the attention function's name differs."""
-
-    _attn_implementation = WATCHED
+    """A configuration as a watched module sees it: only the attention function's name differs, and leads to `seen`."""
 
     def __init__(self, config: Any, seen: Callable[..., Any]):
         self.real_config, self.seen = config, seen
+        self._attn_implementation = f"{WATCHED}:{config._attn_implementation}"
+        AttentionInterface.register(self._attn_implementation, _watched_attention)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real_config, name)
@@ -86,9 +86,6 @@ class WatchedConfig:
 
 def _watched_attention(module: Any, *args: Any, **kwargs: Any) -> Any:
     return module.config.seen(module, *args, **kwargs)
-
-
-AttentionInterface.register(WATCHED, _watched_attention)
 
 
 @contextmanager
@@ -193,9 +190,12 @@ def _in_chunks(eager: Callable) -> Callable:
     """Eager attention over `ROWS_AT_ONCE` query rows at a time; rows do not depend on each other."""
 
     def attend(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **kwargs: Any) -> Any:
-        masks = [None] * query.shape[2] if attention_mask is None else attention_mask.split(ROWS_AT_ONCE, dim=2)
-        parts = zip(query.split(ROWS_AT_ONCE, dim=2), masks, strict=False)
-        outputs = [eager(module, rows, key, value, mask, **kwargs)[0] for rows, mask in parts]
+        parts = query.split(ROWS_AT_ONCE, dim=2)
+        if attention_mask is None or attention_mask.shape[2] == 1:  # one for all rows
+            masks = [attention_mask] * len(parts)
+        else:
+            masks = attention_mask.split(ROWS_AT_ONCE, dim=2)
+        outputs = [eager(module, rows, key, value, mask, **kwargs)[0] for rows, mask in zip(parts, masks, strict=True)]
         return torch.cat(outputs, dim=1), None
 
     return attend

@@ -185,20 +185,31 @@ def _draw(args: argparse.Namespace, model: Any, encoder: Any, records: Any, laws
         draw_heads(output / "heads", laws, name)
     most = max(args.router, args.maps)
     with_images = (records[index] for index in range(len(records)) if records[index].images)
+    routed = []
     for number, record in zip(range(1, most + 1), with_images, strict=False):
         batch = encoder([record])
         if number <= args.router:
-            _draw_router(model, encoder, batch, output / f"router-{number}", name)
+            routed.append(_draw_router(model, encoder, batch, output / f"router-{number}", name))
         if number <= args.maps:
             _draw_maps(args, model, encoder, record, batch, output / f"map-{number}", name)
+    if routed:
+        _write_router_means(output / "router.json", routed, name)
 
 
-def _draw_router(model: Any, encoder: Any, batch: Any, stem: Path, name: str) -> None:
+def _draw_router(model: Any, encoder: Any, batch: Any, stem: Path, name: str) -> Any:
     from wings_hf.analysis.pictures import draw_router
     from wings_hf.analysis.router import router_weights
 
-    tokenizer = getattr(encoder.processor, "tokenizer", encoder.processor)
-    draw_router(stem, router_weights(model, batch, tokenizer)[0], name)
+    sample = router_weights(model, batch, getattr(encoder.processor, "tokenizer", encoder.processor))[0]
+    draw_router(stem, sample, name)
+    return sample
+
+
+def _write_router_means(path: Path, samples: list[Any], name: str) -> None:
+    from wings_hf.analysis.router import means_by_kind
+
+    means = {"name": name, "samples": len(samples), "layers": samples[0].layers, "means": means_by_kind(samples)}
+    path.write_text(json.dumps(means, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _draw_maps(
