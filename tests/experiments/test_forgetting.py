@@ -81,8 +81,9 @@ def test_what_a_method_says_moves_and_nothing_else(runs: Runs, name: str) -> Non
     assert moved <= expected and len(moved) > 0.8 * len(expected)  # some get no gradient in so few steps
 
 
-def test_exact_retention_leaves_text_alone(runs: Runs) -> None:
-    method = METHODS["wings-exact"]
+@pytest.mark.parametrize("name", ["wings-exact", "wings-exact-lora", "lora-image"])
+def test_exact_retention_leaves_text_alone(runs: Runs, name: str) -> None:
+    method = METHODS[name]
     runs.align(method, 0)
     runs.tune(method, 0)
     ids = torch.tensor(runs.world.held_out_texts())

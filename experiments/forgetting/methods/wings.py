@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wings, and what of it can be left out or made otherwise (Zhang et al., arXiv 2406.03496, section 3 and Figure 5)."""
 
+from forgetting.methods.adapters import LORA, add_image_lora
 from forgetting.methods.base import LANGUAGE_MODEL, LEARNERS, LOW_RANK, NEW, PROJECTOR, ROUTER, TUNED, Method, Rate
 from forgetting.methods.fine_tuning import THIRD, Interpolation
 
@@ -36,6 +37,15 @@ METHODS = (
     wings("wings-exact-uniform", "Wings, exact, uniform router", FROZEN, router="uniform", **EXACT),
     wings("wings-exact-no-rope", "Wings, exact, without rotary", FROZEN, learner_rope=False, **EXACT),
     wings("wings-exact-post-attention", "Wings, exact, query after", FROZEN, learner_query="post_attention", **EXACT),
+    Method(
+        "wings-exact-lora",
+        "Wings, exact, and LoRA with an image in context",
+        "wings",
+        {**FROZEN, LORA: LOW_RANK},
+        EXACT,
+        BOTH,
+        install=add_image_lora,
+    ),
     Method(
         "wings-interpolation-50",
         "Wings, LLM half way back",
