@@ -14,9 +14,17 @@ from transformers import (
     InternVLForConditionalGeneration,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    MllamaConfig,
+    MllamaForConditionalGeneration,
+    PaliGemmaConfig,
+    PaliGemmaForConditionalGeneration,
     PreTrainedModel,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
 )
@@ -126,6 +134,77 @@ def gemma3(attn: str, **text) -> Made:
     return model, {**batch, "pixel_values": torch.randn(3, 3, 16, 16)}
 
 
+def paligemma(attn: str) -> Made:
+    """Every row sees the whole of its prompt, images and text."""
+    tower = {"model_type": "siglip_vision_model", **TOWER, "vision_use_head": False, "projection_dim": 32}
+    config = PaliGemmaConfig(
+        text_config={"model_type": "gemma", **TEXT, "head_dim": 8},
+        vision_config={**tower, "image_size": 16, "patch_size": 4},
+        image_token_index=IMAGE,
+        projection_dim=32,
+    )
+    model = PaliGemmaForConditionalGeneration._from_config(config, attn_implementation=attn)
+    batch = rows_of_text(16)
+    batch["token_type_ids"] = torch.zeros_like(batch["input_ids"])
+    return model, {**batch, "pixel_values": torch.randn(3, 3, 16, 16)}
+
+
+def qwen3_vl(attn: str) -> Made:
+    """Features of the tower's layers join the hidden states of the first decoder layers."""
+    rope = {"rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 1, 1]}
+    tower = {
+        **{"depth": 2, "hidden_size": 24, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": 32},
+        **{"patch_size": 4, "num_position_embeddings": 16, "deepstack_visual_indexes": [0, 1]},
+    }
+    config = Qwen3VLConfig(
+        text_config={"model_type": "qwen3_vl_text", **TEXT, "head_dim": 8, "rope_parameters": rope},
+        vision_config=tower,
+        image_token_id=IMAGE,
+        video_token_id=91,
+        vision_start_token_id=92,
+        vision_end_token_id=93,
+    )
+    model = Qwen3VLForConditionalGeneration._from_config(config, attn_implementation=attn)
+    batch = rows_of_text(6)
+    batch["mm_token_type_ids"] = (batch["input_ids"] == IMAGE).int()
+    grid = torch.tensor([[1, 4, 6]] * 3)
+    return model, {**batch, "pixel_values": torch.randn(3 * 24, 3 * 2 * 4 * 4), "image_grid_thw": grid}
+
+
+def mllama(attn: str) -> Made:
+    """One of four layers is cross-attention to the images, whose place in the text is one token each."""
+    rope = {"rope_type": "default", "rope_theta": 100.0}
+    tower = {
+        **{"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 2, "num_global_layers": 1},
+        **{"attention_heads": 2, "image_size": 16, "patch_size": 4, "max_num_tiles": 2, "vision_output_dim": 48},
+        **{"intermediate_layers_indices": [0], "supported_aspect_ratios": [[1, 1], [1, 2], [2, 1]]},
+    }
+    config = MllamaConfig(
+        text_config={**TEXT, "num_hidden_layers": 4, "cross_attention_layers": [1], "rope_parameters": rope},
+        vision_config=tower,
+        image_token_index=IMAGE,
+    )
+    model = MllamaForConditionalGeneration._from_config(config, attn_implementation=attn)
+    batch = rows_of_text(1)
+    batch["cross_attention_mask"] = torch.ones(2, batch["input_ids"].shape[1], 1, 2).long()
+    tiles = {"aspect_ratio_ids": torch.ones(2, 1).long(), "aspect_ratio_mask": torch.ones(2, 1, 2).long()}
+    return model, {**batch, **tiles, "pixel_values": torch.randn(2, 1, 2, 3, 16, 16)}
+
+
+def llava_next(attn: str) -> Made:
+    """Two tiles and newline tokens for an image; a language model with a sliding window."""
+    tower = {"model_type": "clip_vision_model", **TOWER, "image_size": 12, "patch_size": 4}
+    config = LlavaNextConfig(
+        text_config={"model_type": "mistral", **TEXT, "sliding_window": 6},
+        vision_config=tower,
+        image_token_index=IMAGE,
+        image_grid_pinpoints=[[12, 12]],
+    )
+    model = LlavaNextForConditionalGeneration._from_config(config, attn_implementation=attn)
+    sizes = torch.tensor([[12, 12]] * 3)
+    return model, {**rows_of_text(9 + 9 + 3), "pixel_values": torch.randn(3, 2, 3, 12, 12), "image_sizes": sizes}
+
+
 MODELS: dict[str, Callable[[str], Made]] = {
     "llava": llava,
     "qwen2_5_vl": qwen2_5_vl,
@@ -133,6 +212,10 @@ MODELS: dict[str, Callable[[str], Made]] = {
     "smolvlm": smolvlm,
     "internvl": internvl,
     "gemma3": gemma3,
+    "paligemma": paligemma,
+    "qwen3_vl": qwen3_vl,
+    "mllama": mllama,
+    "llava_next": llava_next,
 }
 
 
