@@ -28,6 +28,8 @@ COMMANDS = {
     "data": "wings_hf.cli.data",
     "iit": "wings_hf.cli.iit",
     "analyze": "wings_hf.cli.analyze",
+    "evaluate": "wings_hf.cli.evaluate",
+    "compare": "wings_hf.cli.compare",
 }
 
 

@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 CHILD = Path(__file__).with_name("sandbox_child.py")
 START_SECONDS = 10.0  # for the interpreter itself, on a busy machine
@@ -62,7 +63,7 @@ def run_tests(
             f"programs of a model are run on Linux alone, where they can be limited: this is {sys.platform}."
         )
     word = secrets.token_hex(16)
-    job = {"code": code, "tests": list(tests), "setup": setup, "word": word}
+    job: dict[str, Any] = {"code": code, "tests": list(tests), "setup": setup, "word": word}
     job |= {"seconds": seconds, "memory": memory, "file_size": file_size}
     folder = Path(tempfile.mkdtemp(prefix="wings-sandbox-"))
     try:

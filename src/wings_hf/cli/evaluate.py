@@ -1,0 +1,119 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""Measure what a model can do, and how much of its language model's ability is left.
+
+MODEL is Wings, any causal language model, or any image-text model of transformers: a folder or a name on the Hub. Text
+sets run through lm-evaluation-harness, image sets through lmms-eval. The run's folder keeps prompts, outputs, settings
+and versions; finished tasks are not asked again.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+HELP = "measure a model on text and image benchmarks"
+EXAMPLE = """examples:
+  wings-hf evaluate my-model --tasks mmlu,hellaswag --base Qwen/Qwen2.5-7B --output runs/mine
+  wings-hf evaluate my-model --tasks mmlu,gsm8k --data-folder benchmarks --limit 100
+  wings-hf evaluate llava-hf/llava-1.5-7b-hf --tasks image --batch-size 8
+  wings-hf evaluate --list"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = EXAMPLE
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="folder, or name on the Hub")
+    parser.add_argument("--tasks", metavar="NAMES", help="as mmlu,hellaswag; text, image or all; names of the harness")
+    parser.add_argument("--list", action="store_true", help="name the sets")
+    parser.add_argument("--output", type=Path, metavar="RUN", help="folder of the run (runs/MODEL)")
+    parser.add_argument(
+        "--base", metavar="RUN_OR_MODEL", help="the language model: retention and paired tests against it"
+    )
+    parser.add_argument(
+        "--data-folder", metavar="FOLDER", help="local files, as their authors publish them, not the Hub"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="only the first N questions of each task")
+    parser.add_argument("--shots", type=int, metavar="N", help="examples in prompts (each set's own number)")
+    parser.add_argument("--chat", action="store_true", help="put prompts through the chat template")
+    parser.add_argument("--system", metavar="TEXT", help="a system message, with --chat")
+    parser.add_argument(
+        "--run-code", action="store_true", help="run programs the model writes (MBPP), apart and limited"
+    )
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="prompts at a time (1)")
+    parser.add_argument("--max-length", type=int, metavar="N", help="tokens the model reads (its own limit)")
+    parser.add_argument("--device", metavar="NAME", help="cuda, cpu (cuda where there is one)")
+    parser.add_argument("--dtype", default="auto", metavar="NAME", help="bfloat16, float32 (as it was saved)")
+    parser.add_argument("--seed", type=int, default=1234, metavar="N", help="of everything drawn (1234)")
+    parser.add_argument("--revision", default="main", metavar="NAME", help="of a model on the Hub (main)")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from wings_hf.evaluation.sets import choose
+
+    if args.list:
+        print(_list_of_sets())
+        return 0
+    if not args.model or not args.tasks:
+        raise ValueError("name a MODEL and --tasks (--list names the sets).")
+    sets = choose(args.tasks)
+    folder = args.output or Path("runs") / _file_name(args.model)
+    try:
+        summary = _evaluate(args, sets, folder)
+    except KeyboardInterrupt:
+        print(f"\nfinished tasks are kept in {folder}: the same command goes on from there", file=sys.stderr)
+        raise
+    if args.json:
+        print(json.dumps(summary, indent=2))
+    else:
+        from wings_hf.evaluation.tables import of_summary
+
+        print(of_summary(summary))
+        print(f"\nprompts, outputs and settings: {folder}")
+    return 0
+
+
+def _evaluate(args: argparse.Namespace, sets: Any, folder: Path) -> dict[str, Any]:
+    from wings_hf.evaluation.records import Run
+    from wings_hf.evaluation.run import Evaluation
+    from wings_hf.evaluation.settings import Settings
+
+    settings = Settings(
+        limit=args.limit,
+        shots=args.shots,
+        seed=args.seed,
+        chat=args.chat,
+        system=args.system,
+        data_folder=args.data_folder,
+        run_code=args.run_code,
+        batch_size=args.batch_size,
+        device=args.device,
+        dtype=args.dtype,
+        max_length=args.max_length,
+    )
+    base = Run(Path(args.base)) if args.base else None
+    if base is not None and not base.exists():
+        text_sets = [each for each in sets if each.kind == "text"]
+        if not text_sets:
+            raise ValueError("--base measures a language model on text sets, and there are none in --tasks.")
+        base = Run(folder / "base")
+        print(f"the base first: {args.base}", file=sys.stderr)
+        Evaluation(args.base, settings, args.trust_remote_code).run(text_sets, base.folder)
+    return Evaluation(args.model, settings, args.trust_remote_code, args.revision).run(sets, folder, base)
+
+
+def _file_name(model: str) -> str:
+    return re.sub(r"[^\w.-]+", "--", model.strip("/.")) or "run"
+
+
+def _list_of_sets() -> str:
+    from wings_hf.evaluation.sets import SETS, TextSet
+
+    lines = []
+    for each in SETS.values():
+        harness = "lm-eval" if isinstance(each, TextSet) else "lmms-eval"
+        lines.append(f"{each.name:<15} {each.kind:<6} {harness:<10} {each.task}")
+    return "\n".join(lines)
