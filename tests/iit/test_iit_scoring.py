@@ -219,6 +219,33 @@ def test_options_are_checked() -> None:
             ScoreOptions(**wrong)
 
 
+@pytest.mark.slow
+def test_a_model_that_learns_to_see_beats_text_alone(tmp_path: Path) -> None:
+    """A tiny model trained on the image questions answers them, and no longer so when images are blank."""
+    benchmark = build(
+        [], iit_parts.image_items(tmp_path / "discs", 60), tmp_path / "iit", BuildOptions(("V",), per_setting=18)
+    )
+    model, processor = iit_parts.wings()
+    scorer = Scorer(model, processor)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    chats = benchmark.of("V")
+    for _ in range(60):
+        asked = [scorer.chat(chat.messages(0, [])) for chat in chats]
+        replies = [chat.last.replies()[chat.last.answer] for chat in chats]
+        pairs = zip(asked, replies, strict=True)
+        inputs = scorer.encode([prompt._replace(text=prompt.text + reply) for prompt, reply in pairs], "right")
+        rows, ends = torch.arange(len(chats)), inputs["attention_mask"].sum(-1) - 1
+        labels = torch.full_like(inputs["input_ids"], -100)
+        labels[rows, ends] = inputs["input_ids"][rows, ends]
+        model(**inputs, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    sighted = score(benchmark, model, processor).last("V").accuracy
+    blind = score(benchmark, model, processor, ScoreOptions(blind="blank")).last("V").accuracy
+    text_alone = benchmark.facts["settings"]["V"]["baselines"]["text only"]["accuracy"]
+    assert sighted > 0.9 and sighted - blind > 0.25 and sighted - text_alone > 0.5
+
+
 # -- results ----------------------------------------------------------------------------------------------
 
 

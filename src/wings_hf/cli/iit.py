@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 HELP = "build and score an interleaved image-text benchmark"
-BUILD = """FILE is any set that `wings_hf.evaluation` reads (mmlu, hellaswag, scienceqa, ...), or a .jsonl file of items,
-one object a line: {"id", "question", "choices": [...], "answer": index, "images": [...], "source", "licence"}, with
-image paths relative to the file. FILE:FORMAT names the format where looks do not tell it.
+BUILD = """FILE is any set that `wings_hf.evaluation` reads (mmlu, hellaswag, scienceqa, ...), or a .jsonl file of
+items, one object a line, with image paths relative to the file: {"id", "question", "choices": [...], "answer": index,
+"images": [...], "source", "licence"}. FILE:FORMAT names the format where looks do not tell it.
 
 example:
   wings-hf iit build --text mmlu/test hellaswag_val.jsonl --image scienceqa/problems.json --output iit"""

@@ -12,7 +12,9 @@ from wings_hf.iit.conversation import named
 from wings_hf.iit.results import Results, check_alike, reference_rows
 
 COLORS = ("#1b7f79", "#e08e29", "#7a5c99", "#4f86c6", "#b3402e", "#6b7280")
-INK, PALE = "#22262b", "#eceff1"
+INK = "#22262b"
+REFERENCES = {"chance": "chance", "text only": "text alone (linear model)"}
+STYLES = {"chance": ("-", INK), "text only": (":", "#c2185b")}
 
 
 def draw(results: Sequence[Results], path: str | Path) -> None:
@@ -49,7 +51,7 @@ def draw(results: Sequence[Results], path: str | Path) -> None:
         axes.errorbar(x, middle, errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.5, zorder=3)
     _draw_references(axes, results[0], settings)
     axes.set_xticks(range(len(settings)), [named(setting) for setting in settings])
-    axes.set(ylim=(0, 100), xlim=(-0.55, len(settings) - 0.45))
+    axes.set(ylim=(0, 103), xlim=(-0.55, len(settings) - 0.45))
     axes.set_ylabel("last question right, %", color=INK)
     axes.set_title(
         "Text and images in one conversation", loc="left", fontsize=12.5, fontweight="bold", color=INK, pad=12
@@ -57,20 +59,28 @@ def draw(results: Sequence[Results], path: str | Path) -> None:
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(length=0, colors=INK)
     axes.grid(axis="y", color="#e3e6e9", lw=0.8, zorder=0)
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), labelcolor=INK)
+    axes.set_yticks(range(0, 101, 20))
+    handles, labels = axes.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda index: labels[index] in REFERENCES.values())  # models first
+    axes.legend(
+        [handles[index] for index in order],
+        [labels[index] for index in order],
+        frameon=False,
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        labelcolor=INK,
+    )
     figure.savefig(path, dpi=130, facecolor="white", metadata={"Date": None} if str(path).endswith("svg") else None)
     plt.close(figure)
 
 
 def _draw_references(axes: Any, results: Results, settings: Sequence[str]) -> None:
     """A line across each setting's bars: chance, and dotted what a linear model of the text gives."""
-    styles = {"chance": ("-", "chance"), "text only": (":", "text alone (linear model)")}
     for name, scores in reference_rows(results, settings).items():
-        label: str | None = styles[name][1]
+        label: str | None = REFERENCES[name]
+        style, color = STYLES[name]
         for place, score in enumerate(scores):
             if score is not None:
                 level = [100 * score.accuracy] * 2
-                axes.plot(
-                    [place - 0.44, place + 0.44], level, styles[name][0], color=INK, lw=1.6, label=label, zorder=4
-                )
+                axes.plot([place - 0.44, place + 0.44], level, style, color=color, lw=1.8, label=label, zorder=4)
                 label = None
