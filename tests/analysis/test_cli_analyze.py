@@ -3,6 +3,8 @@
 """`wings-hf analyze`: a folder with a model and conversations in, numbers and plots out."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import demo_parts
@@ -140,7 +142,7 @@ def test_what_is_wrong_is_said(arguments, message, capsys):
     assert message in capsys.readouterr().err.replace("\n", " ")
 
 
-def test_a_model_of_transformers_with_its_own_processor(tmp_path):
+def test_a_model_of_transformers_with_its_own_processor(tmp_path, capsys):
     model, _ = models.make("llava", "sdpa")
     special = ("<|im_start|>", "<|im_end|>", "<image>")
     tokenizer = build_tokenizer(special)
@@ -171,6 +173,8 @@ def test_a_model_of_transformers_with_its_own_processor(tmp_path):
     (tmp_path / "data.json").write_text(json.dumps(records))
     arguments = [str(tmp_path / "model"), "--data", str(tmp_path / "data.json"), "--device", "cpu", "--maps", "1"]
     assert main(["analyze", *arguments, "--output", str(tmp_path / "out"), "--batch-size", "2", "--debug"]) == 0
+    assert main(["analyze", *arguments, "--output", str(tmp_path / "other"), "--rows", "answer"]) == 1
+    assert "LlavaProcessor does not tell" in capsys.readouterr().err
     laws = AttentionLaws.from_dict(json.loads((tmp_path / "out" / "laws.json").read_text()))
     assert laws.samples == 2 and laws.masses.shape == (3, 4) and laws.image.min() > 0
     np.testing.assert_allclose(laws.masses.sum(1), 1, atol=1e-5)
@@ -227,3 +231,9 @@ def test_compare(tmp_path, capsys):
     (tmp_path / "scores.json").write_text(json.dumps({"a": 1}))
     assert main(["analyze", "--compare", *files, *arguments]) == 1
     assert "has no score for" in capsys.readouterr().err
+
+
+def test_matplotlib_is_not_imported_before_something_is_drawn():
+    modules = "wings_hf.analysis, wings_hf.analysis.router, wings_hf.analysis.maps, wings_hf.analysis.inputs"
+    code = f"import sys, {modules}, wings_hf.cli.analyze; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -120,7 +120,7 @@ def image_token(model: nn.Module) -> int | None:
 def _images(batch: Mapping[str, Any], image_token_id: int | None) -> torch.Tensor:
     types, ids = batch.get("mm_token_type_ids"), batch.get("input_ids")
     if types is not None:
-        return types > 0
+        return (types == 1) | (types == 2)  # not audio
     if ids is None or image_token_id is None:
         raise ValueError(
             "the batch does not tell where its images are: expected mm_token_type_ids (1 where an image feature goes), "

@@ -94,6 +94,11 @@ def _measure(args: argparse.Namespace) -> int:
     name = args.name or Path(args.model).name
     output = args.output or Path(f"{Path(args.model).name}-attention")
     encoder = Encoder(processor)
+    if args.rows == "answer" and encoder.collator is None:
+        raise ValueError(
+            f"--rows answer needs to know which tokens are answers, and {type(processor).__name__} does not tell: "
+            "expected a WingsProcessor, or other rows."
+        )
     laws, interrupted = _laws(args, model, encoder, records, name)
     output.mkdir(parents=True, exist_ok=True)
     report = {"name": name, **laws.to_dict()}
