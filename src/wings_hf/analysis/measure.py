@@ -100,6 +100,8 @@ class AttentionMeter(AbstractContextManager):
 
     def update(self, batch: Mapping[str, Any]) -> None:
         """Runs the model over one batch and counts it."""
+        if not self.layers:
+            raise RuntimeError("update was called on a meter that is not open: expected `with AttentionMeter(...)`.")
         tokens = read_tokens(batch, self.image_token_id)
         counted = counted_rows(tokens, batch, self.choice)
         kinds = tokens.columns().long().argmax(-1)
@@ -174,8 +176,7 @@ class AttentionMeter(AbstractContextManager):
         heads = np.asarray(self.sums) / self.samples if self.samples else np.zeros((self.layers, 1, len(KINDS)))
         by_row = None
         if self.per_row_kind and self.samples:
-            with np.errstate(invalid="ignore"):
-                means = np.asarray(self.row_sums) / np.where(self.row_samples, self.row_samples, np.nan)[:, None, None]
+            means = np.asarray(self.row_sums) / np.where(self.row_samples, self.row_samples, np.nan)[:, None, None]
             by_row = dict(zip(KINDS, means, strict=True))
         return AttentionLaws(
             masses=heads.mean(1),
