@@ -132,6 +132,13 @@ def test_right_answers_take_every_letter_equally(benchmark: Benchmark) -> None:
             assert max(counts.values()) - min(counts.get(i, 0) for i in range(len(turns[0].choices))) <= 1
 
 
+def test_a_letter_says_nothing_of_the_next_one() -> None:
+    built = build_conversations(iit_parts.text_items(120), [], BuildOptions(settings=("TTT",), per_setting=100))
+    for place in (0, 1):
+        pairs = Counter((chat.turns[place].answer, chat.turns[place + 1].answer) for chat in built.conversations)
+        assert len(pairs) == 16 and max(pairs.values()) - min(pairs.values()) <= 3
+
+
 def test_letters_are_spread_within_sets_too_and_choices_are_kept() -> None:
     items = [Item(f"{'ab'[i % 2]}/{i}", "?", ("w", "x", "y", "z")[: 2 + i % 3], 0) for i in range(120)]
     orders = spread_letters(items, random.Random(0))

@@ -104,15 +104,21 @@ def _balanced(items: Sequence[Item], count: int) -> list[int]:
     return drawn
 
 
-def spread_letters(items: Sequence[Item], rng: random.Random) -> list[tuple[int, ...]]:
+def spread_letters(
+    items: Sequence[Item], rng: random.Random, groups: Sequence[int] | None = None
+) -> list[tuple[int, ...]]:
     """For each item the order in which its choices are shown, right answers evenly over the letters.
 
-    Among items of as many choices the numbers of right answers at two letters differ by at most one; within a set of
-    them by at most two.
+    Among items of as many choices the numbers of right answers at two letters differ by at most one; within a group of
+    them, and within a set of a group, by at most two.
+
+    Args:
+        groups: a number for each item, as the place of the right answer that follows.
     """
+    groups = [0] * len(items) if groups is None else groups
     orders: list[tuple[int, ...]] = [()] * len(items)
     by_length: dict[int, list[int]] = defaultdict(list)
-    for index in sorted(range(len(items)), key=lambda index: (set_of(items[index]), index)):
+    for index in sorted(range(len(items)), key=lambda index: (groups[index], set_of(items[index]), index)):
         by_length[len(items[index].choices)].append(index)
     for length, members in sorted(by_length.items()):
         places: list[int] = []

@@ -238,20 +238,23 @@ class _Asked:
 
 
 def _turns(asked: Sequence[Item], before: Mapping[Kind, list[list[_Context]]], rng: random.Random) -> list[_Asked]:
-    """All turns, letters balanced among last questions, and among those before them, by kind and nearness."""
-    last = _ordered([_Context(item, 1.0) for item in asked], rng)
-    ranks = {
-        kind: [_ordered([row[rank] for row in rows], rng) for rank in range(len(rows[0]))]
-        for kind, rows in sorted(before.items())
-    }
+    """All turns; letters are balanced among last questions, and among what stands before each letter."""
+    last = _ordered([_Context(item, 1.0) for item in asked], rng, [0] * len(asked))
+    ranks: dict[Kind, list[list[tuple[Turn, Item]]]] = {}
+    for kind, rows in sorted(before.items()):
+        ranks[kind], following = [], last
+        for rank in range(len(rows[0])):
+            following = _ordered([row[rank] for row in rows], rng, [turn.answer for turn, _ in following])
+            ranks[kind].append(following)
     return [
         _Asked(last[number], {kind: [turns[number] for turns in rows] for kind, rows in ranks.items()})
         for number in range(len(asked))
     ]
 
 
-def _ordered(contexts: Sequence[_Context], rng: random.Random) -> list[tuple[Turn, Item]]:
-    orders = spread_letters([context.item for context in contexts], rng)
+def _ordered(contexts: Sequence[_Context], rng: random.Random, following: Sequence[int]) -> list[tuple[Turn, Item]]:
+    """Turns whose right letters say nothing of the ones that follow, at the places `following`."""
+    orders = spread_letters([context.item for context in contexts], rng, following)
     made = []
     for context, order in zip(contexts, orders, strict=True):
         item = context.item
