@@ -28,8 +28,10 @@ def make_run(folder: Path, name: str = "a", **sets) -> Run:
     for set_name, scores in sets.items():
         kind = "image" if set_name in kinds else "text"
         record = {"set": set_name, "task": f"{set_name}_x", "kind": kind, "metric": "acc", "n": len(scores), "shots": 0}
-        record |= {"score": float(np.mean(scores)), "majority": 0.5 if kind == "text" else None}
+        record |= {"score": float(np.mean(scores))}
         samples = [{"id": f"{set_name}_x/{i}", "score": float(score)} for i, score in enumerate(scores)]
+        if kind == "text":
+            samples = [{**s, "continuations": ["a", "b"], "target": i % 3 % 2} for i, s in enumerate(samples)]
         run.finish(set_name, f"{set_name}_x", record, samples)
     return run
 
@@ -94,7 +96,7 @@ def test_summary_against_numbers_by_hand(tmp_path: Path) -> None:
     assert low < found["retention"]["mean"] < high
     assert found["sets"]["mmlu"]["base"]["difference"] == pytest.approx(-0.25)
     assert found["sets"]["mmlu"]["base"]["p"] == 1.0 and "base" not in found["sets"]["ai2d"]
-    assert found["sets"]["mmlu"]["majority"] == 0.5
+    assert found["sets"]["mmlu"]["majority"] == 0.75 and found["sets"]["ai2d"]["majority"] is None
     text = of_summary(found)
     assert "66.7" in text and "retention of base" in text and "-25.0" in text
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores of a run, set by set, with intervals; and against another run on the same questions."""
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,18 +51,16 @@ def summarise(run: Run, base: Run | None = None, kept: Collection[str] | None = 
 
 def _set_summary(run: Run, name: str, scores: dict[str, float] | None) -> dict[str, Any]:
     tasks = run.tasks(name)
-    majority = [task["majority"] * task["n"] for task in tasks if task.get("majority") is not None]
-    count = sum(task["n"] for task in tasks)
     values = list(scores.values()) if scores else []
     return {
         "kind": tasks[0]["kind"],
         "metric": tasks[0]["metric"],
         "score": float(np.mean(values)) if values else None,
         "interval": bootstrap_interval(values) if values else None,
-        "n": count,
+        "n": sum(task["n"] for task in tasks),
         "tasks": {task["task"]: task["score"] for task in tasks},
         "shots": tasks[0]["shots"],
-        "majority": sum(majority) / count if len(majority) == len(tasks) else None,
+        "majority": majority(list(run.samples(name))),
     }
 
 
@@ -105,3 +104,11 @@ def _retention_interval(
     means = table[:, np.isfinite(table).all(axis=0)].mean(axis=0)  # without draws in which the base got nothing right
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
+
+
+def majority(samples: Sequence[Mapping[str, Any]]) -> float | None:
+    """The score of always giving the commonest right choice; None for questions without choices."""
+    targets = [sample["target"] for sample in samples if "continuations" in sample or "requests" in sample]
+    if not targets or not all(isinstance(target, int) for target in targets):
+        return None
+    return Counter(targets).most_common(1)[0][1] / len(targets)

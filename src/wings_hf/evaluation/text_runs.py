@@ -3,8 +3,8 @@
 """Text sets through lm-evaluation-harness, one of its tasks at a time."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image
 from wings_hf.evaluation.local import LocalTask, local_tasks, overrides
 from wings_hf.evaluation.sets import TextSet
 from wings_hf.evaluation.settings import Settings
+from wings_hf.evaluation.summary import majority
 
 TASK_FILES = Path(__file__).with_name("tasks")
 SHOWN = (
@@ -29,6 +30,12 @@ SHOWN = (
 )
 
 
+@cache
+def task_manager() -> TaskManager:
+    """The harness's index of its task files and ours; reading them takes seconds."""
+    return TaskManager(include_path=str(TASK_FILES))
+
+
 class TextRunner:
     """
     Args:
@@ -38,7 +45,7 @@ class TextRunner:
     def __init__(self, lm: Any, settings: Settings) -> None:
         self.lm, self.settings = lm, settings
         datasets.disable_progress_bars()
-        self.manager = TaskManager(include_path=str(TASK_FILES))
+        self.manager = task_manager()
 
     def tasks(self, chosen: TextSet) -> dict[str, LocalTask | None]:
         """Harness tasks of a set; with their documents where a folder of local files was given.
@@ -72,7 +79,7 @@ class TextRunner:
             "metric": chosen.metric if chosen.filter == "none" else f"{chosen.metric},{chosen.filter}",
             "score": sum(s["score"] for s in samples) / len(samples),
             "n": len(samples),
-            "majority": _majority(samples),
+            "majority": majority(samples),
             "shots": shots,
             "harness_results": {k: v for k, v in results["results"][task].items() if isinstance(v, int | float)},
             "data": {"files": local.files} if local is not None else {"hub": config.get("dataset_path")},
@@ -156,8 +163,11 @@ def _sample(task: str, metric: str, record: dict[str, Any]) -> dict[str, Any]:
 
 def _asked(requests: list[tuple[Any, ...]]) -> dict[str, Any]:
     contexts = {request[0] for request in requests}
-    if len(contexts) == 1 and len(requests[0]) == 2 and isinstance(requests[0][1], str):
-        return {"context": requests[0][0], "continuations": [request[1] for request in requests]}
+    if len(contexts) == 1 and len(requests[0]) == 2:
+        context, second = requests[0]
+        if isinstance(second, str):
+            return {"context": context, "continuations": [request[1] for request in requests]}
+        return {"context": context, "generation": second}
     return {"requests": [list(request) for request in requests]}
 
 
@@ -173,11 +183,3 @@ def image_mark(image: Any) -> str:
         return str(image)
     digest = hashlib.sha256(image.convert("RGB").tobytes()).hexdigest()[:16]
     return f"{image.width}x{image.height} {digest}"
-
-
-def _majority(samples: list[dict[str, Any]]) -> float | None:
-    """The share of the commonest right choice, for questions with choices."""
-    targets = [sample["target"] for sample in samples if "continuations" in sample or "requests" in sample]
-    if not targets or not all(isinstance(target, int) for target in targets):
-        return None
-    return Counter(targets).most_common(1)[0][1] / len(targets)
