@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A task of lmms-eval, made here, through its own evaluation: with messages and without, scored and unscored."""
 
-from pathlib import Path
-
 import pytest
 import scored_models
 

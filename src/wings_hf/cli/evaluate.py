@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--run-code", action="store_true", help="run programs the model writes (MBPP), apart and limited"
     )
+    parser.add_argument("--confirm", action="store_true", help="compute accuracies with `evaluate` too (from the Hub)")
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="prompts at a time (1)")
     parser.add_argument("--max-length", type=int, metavar="N", help="tokens the model reads (its own limit)")
     parser.add_argument("--device", metavar="NAME", help="cuda, cpu (cuda where there is one)")
@@ -89,6 +90,7 @@ def _evaluate(args: argparse.Namespace, sets: Any, folder: Path) -> dict[str, An
         system=args.system,
         data_folder=args.data_folder,
         run_code=args.run_code,
+        confirm=args.confirm,
         batch_size=args.batch_size,
         device=args.device,
         dtype=args.dtype,

@@ -17,6 +17,7 @@ class Settings:
         system: a system message; only with `chat`.
         data_folder: local files in the place of the Hub.
         run_code: programs that the model writes may run.
+        confirm: compute scores of choices with the package `evaluate` too.
         batch_size, device, dtype, max_length: how the model computes. The batch size and the device are recorded, and
             may change when a run goes on.
     """
@@ -28,6 +29,7 @@ class Settings:
     system: str | None = None
     data_folder: str | None = None
     run_code: bool = False
+    confirm: bool = False
     batch_size: int = 1
     device: str | None = None
     dtype: str = "auto"
