@@ -3,7 +3,6 @@
 """The world of handwritten digits: needs nothing but packages. The language model is trained here, on text tasks and
 real text; images are scikit-learn's handwritten digits, alone or two or three in a question."""
 
-import random
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +11,8 @@ import torch
 
 from forgetting.real_text import Alternating, TextBatches, held_out_part, paragraphs, training_part
 from forgetting.settings import Settings
-from forgetting.world import World
-from wings_hf.demo.conversations import Batches, MakeMessages, Messages, TextCollator, mixture, text_turn, visual_turn
+from forgetting.world import TUNE_TURNS, World
+from wings_hf.demo.conversations import Batches, MakeMessages, TextCollator, mixture, text_turn, visual_turn
 from wings_hf.demo.digits import VISUAL_TASKS, DigitSet, write_digits
 from wings_hf.demo.fitting import Fit
 from wings_hf.demo.parts import build_digit_classifier, build_language_model, build_processor, build_tokenizer
@@ -37,8 +36,11 @@ class DigitsWorld(World):
         super().__init__(folder, settings)
         self.texts = paragraphs(text_files)
         self.processor = build_processor(build_tokenizer(training_part(self.texts), settings.vocabulary))
-        if not (folder / "digits" / "test").exists():
-            write_digits(folder / "digits")
+        if not (folder / "digits").exists():
+            unfinished = folder / "digits.part"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            write_digits(unfinished)
+            unfinished.replace(folder / "digits")
         self.digits = {split: DigitSet(folder / "digits" / split) for split in ("train", "test")}
 
     @property
@@ -104,12 +106,7 @@ class DigitsWorld(World):
         return lambda rng: [*look(rng), *ask(rng)]
 
     def probing(self) -> MakeMessages:
-        ask = mixture({text_turn(task): 1.0 for task in TEXT_TASKS.values()}, 1)
-
-        def make(rng: random.Random) -> Messages:
-            return [*ask(rng), *self._after_image(ask)(rng)]
-
-        return make
+        return mixture({visual_turn(task, self.digits["test"]): 1.0 for task in VISUAL_TASKS.values()}, TUNE_TURNS)
 
     def held_out_texts(self) -> list[list[int]]:
         settings = self.settings

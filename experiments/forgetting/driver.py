@@ -65,7 +65,7 @@ def plan(place: Place, methods: Sequence[str], seeds: Iterable[int]) -> list[Job
         if method.derived_from:
             return add("tune", name, seed, after=[trained(method.derived_from, seed)])
         key = runs.align_key(method)
-        aligned = (runs.align_folder(method, seed) / "config.json").exists()
+        aligned = runs.align_folder(method, seed).exists()
         return add("tune", name, seed, after=[] if aligned else [add("align", key, name, seed)])
 
     if not record_path(place.results, "base", 0).exists():

@@ -29,14 +29,14 @@ def measures(model: Any, world: World) -> dict[str, Any]:
     Returns:
         `answers`: kind -> task -> right or wrong, question by question; `accuracy`: kind -> mean over tasks;
         `held_out_loss`, `held_out_kl`: nats per token of real text, loss and divergence from the base model;
-        `attention`: what `measure_attention` found, with `shift`.
+        `attention`: what `measure_attention` found for the rows that write answers, with `shift`.
     """
     answers = {
         kind: {name: exact_matches(model, batches) for name, batches in tasks.items()}
         for kind, tasks in world.questions.items()
     }
     text = measure_text(model, *world.held_out)
-    attention = measure_attention(model, world.probes)
+    attention = measure_attention(model, world.probes, rows="answer")
     return {
         "answers": {kind: {name: _digits(right) for name, right in tasks.items()} for kind, tasks in answers.items()},
         "accuracy": {kind: accuracy(tasks) for kind, tasks in answers.items()},

@@ -20,9 +20,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, MobileNetV2ImageProcessorPil
 
 from forgetting.settings import Settings
-from forgetting.world import TEST_BATCH, Questions, World
+from forgetting.world import TEST_BATCH, TUNE_TURNS, Questions, World
 from wings_hf.data.collator import IGNORED
-from wings_hf.demo.conversations import Batch, MakeMessages, Messages, turn
+from wings_hf.demo.conversations import Batch, MakeMessages, Messages, mixture, turn
 from wings_hf.processing.processing_wings import WingsProcessor
 
 IMAGE_SIZE = 96
@@ -157,13 +157,7 @@ class PhotosWorld(World):
         ]
 
     def probing(self) -> MakeMessages:
-        look = self._photo("test")
-        stories = json.loads(self._stories_file.read_text())
-
-        def make(rng: random.Random) -> Messages:
-            return [*turn("Tell a story.", rng.choice(stories)), *look(rng)]
-
-        return make
+        return mixture({self._scene("test"): 1.0, self._photo("test"): 1.0}, TUNE_TURNS)
 
 
 def _checked(sources: Sequence[Path]) -> Path:

@@ -5,13 +5,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from forgetting.methods import CORE
 from forgetting.plots import draw_pareto, draw_shift
 from forgetting.records import Record, read_records
 from forgetting.summary import Row, base_of, front, rows
 from wings_hf.evaluation.statistics import Correlation
 
 ROOT = Path(__file__).parents[2]
-RECORDED, DOCS = Path(__file__).parent / "results", ROOT / "docs"
+RECORDED, DOCS, README = Path(__file__).parent / "results", ROOT / "docs", ROOT / "README.md"
+IN_README = "small-digits"
 
 HEAD = (
     "method", "seeds", "images", "text", "text after an image", "loss of text, nats", "KL to base, nats",
@@ -20,9 +22,24 @@ HEAD = (
 KINDS = ("image", "text", "text_after_image")
 
 
+SHORT_HEAD = ("", "images", "text", "text after an image", "parameters trained")
+
+
 def print_table(results: Path) -> None:
     """The table of one world's records, on the terminal."""
     print(table(read_records(results)))
+
+
+def short_table(records: Sequence[Record], methods: Sequence[str]) -> str:
+    """Markdown with the measures that matter most, of some methods and the base model."""
+    made, base = rows(records), base_of(records)
+    shares = [f"{base['accuracy'][kind]:.1%}" if kind in base["accuracy"] else "-" for kind in KINDS]
+    chosen = [row for row in made if row.method in methods]
+    lines = [list(SHORT_HEAD), ["---"] * len(SHORT_HEAD), [base["title"], *shares, ""]]
+    for row in sorted(chosen, key=lambda row: -row.measures["image"].mean):
+        cells = [row.measures[kind].percent() for kind in KINDS]
+        lines.append([row.title, *cells, f"{row.cost['trained_parameters']:,}" if row.cost else "none"])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def table(records: Sequence[Record]) -> str:
@@ -51,9 +68,10 @@ def _cells(row: Row, best: bool) -> list[str]:
     ]
 
 
-def write_report(results: Path = RECORDED, docs: Path = DOCS) -> list[Path]:
+def write_report(results: Path = RECORDED, docs: Path = DOCS, readme: Path = README) -> list[Path]:
     """
-    Plots of all recorded worlds beside their records and into the pages' images, and the tables into the page.
+    Plots of all recorded worlds beside their records and into the pages' images, the tables into the page, and the core
+    of the first world into the README.
 
     Returns:
         what was written.
@@ -70,7 +88,9 @@ def write_report(results: Path = RECORDED, docs: Path = DOCS) -> list[Path]:
             written.append(picture)
         page = replace_region(page, folder.name, f"{about(records)}\n\n{table(records)}\n\n{sentence(correlation)}")
     (docs / "forgetting.md").write_text(page, encoding="utf-8")
-    return [*written, docs / "forgetting.md"]
+    core = short_table(read_records(results / IN_README), CORE)
+    readme.write_text(replace_region(readme.read_text(encoding="utf-8"), "forgetting", core), encoding="utf-8")
+    return [*written, docs / "forgetting.md", readme]
 
 
 def about(records: Sequence[Record]) -> str:

@@ -5,6 +5,7 @@
 import copy
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,15 @@ class Runs:
     def align(self, method: Method, seed: int) -> None:
         """Stage 1: the projector, and the visual learner where there is one, learn to read images."""
         folder = self.align_folder(method, seed)
-        if (folder / "config.json").exists():
+        if folder.exists():
             return
         torch.manual_seed(seed)
         model = self.world.untrained(**{**method.fields, "learners": first_learners(method)})
         fit(model, ALIGNED, self.world.align_batches(seed), self.world.settings, seed)
-        model.save_pretrained(folder)
+        unfinished = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        model.save_pretrained(unfinished)
+        unfinished.replace(folder)
 
     # ---- stage 2 ------------------------------------------------------------------------------------------------
     def start(self, method: Method, seed: int) -> Any:

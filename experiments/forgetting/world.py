@@ -64,7 +64,7 @@ class World(ABC):
 
     @abstractmethod
     def probing(self) -> MakeMessages:
-        """Maker of conversations with text before and after an image, to measure attention on."""
+        """Maker of conversations about test images, with text before and after them, to measure attention on."""
 
     @abstractmethod
     def held_out_texts(self) -> list[list[int]]:
