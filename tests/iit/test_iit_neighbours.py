@@ -46,6 +46,7 @@ def test_grams_are_words_pairs_and_runs() -> None:
         "c dogs",
         "c ogs>",
     ]
+    assert list(grams("狗猫")) == ["w 狗猫", "c <狗", "c 狗猫", "c 猫>"]
 
 
 def test_the_reduction_is_the_best_of_its_size() -> None:

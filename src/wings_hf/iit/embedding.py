@@ -10,9 +10,9 @@ analysis). `TransformersEmbedder` takes a model of transformers that the user na
 Shapes: `n` texts, `f` hashed features, `d` size of a vector.
 """
 
-import hashlib
 import math
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -22,9 +22,10 @@ import numpy as np
 import torch
 
 WORD = re.compile(r"\w+")
+CJK = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
 STEPS = 2**14  # vectors are rounded to multiples of 1 / STEPS
 STOP_SHARE = 0.5  # a feature that more of the texts have says nothing
-SURPLUS, POWER_STEPS = 16, 3  # of the randomised SVD
+SURPLUS, POWER_STEPS = 16, 2  # of the randomised SVD
 
 
 class Embedder(Protocol):
@@ -82,17 +83,17 @@ class NGramEmbedder:
 
 
 def grams(text: str) -> Iterator[str]:
-    """Words, pairs of neighbouring words, and the runs of 4 characters within words."""
+    """Words, pairs of neighbouring words, and runs of characters within words: 4, or 2 of Chinese or Japanese."""
     words = WORD.findall(text.casefold())
     yield from (f"w {word}" for word in words)
     yield from (f"p {first} {second}" for first, second in pairwise(words))
     for word in words:
-        marked = f"<{word}>"
-        yield from (f"c {marked[start : start + 4]}" for start in range(len(marked) - 3))
+        marked, length = f"<{word}>", 2 if CJK.search(word) else 4
+        yield from (f"c {marked[start : start + length]}" for start in range(len(marked) - length + 1))
 
 
 def _hashed(gram: str, features: int) -> int:
-    return int.from_bytes(hashlib.blake2b(gram.encode(), digest_size=8).digest(), "big") % features
+    return zlib.crc32(gram.encode()) % features
 
 
 def _left_factors(matrix: torch.Tensor, dimensions: int, seed: int) -> np.ndarray:
@@ -104,9 +105,9 @@ def _left_factors(matrix: torch.Tensor, dimensions: int, seed: int) -> np.ndarra
     basis = torch.linalg.qr(torch.sparse.mm(matrix, torch.from_numpy(start)))[0]
     for _ in range(POWER_STEPS):
         basis = torch.linalg.qr(torch.sparse.mm(matrix, torch.sparse.mm(across, basis)))[0]
-    inner = torch.sparse.mm(across, basis).T  # (rank, f)
-    left, scale, _ = torch.linalg.svd(inner, full_matrices=False)
-    return (basis @ left * scale)[:, :dimensions].numpy()
+    inner = torch.sparse.mm(across, basis)  # (f, rank)
+    squares, left = torch.linalg.eigh(inner.T @ inner)  # of the singular values, smallest first
+    return (basis @ left * squares.clamp(min=0).sqrt()).flip(1)[:, :dimensions].numpy()
 
 
 class TransformersEmbedder:
