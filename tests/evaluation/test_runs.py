@@ -3,6 +3,7 @@
 """Folders of runs: kept whole, gone on with, summed up, compared and drawn. No harness is needed here."""
 
 import json
+import sys
 import xml.etree.ElementTree
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from wings_hf.cli.main import main
 from wings_hf.evaluation.comparison import as_table, compare, pareto_front
 from wings_hf.evaluation.records import Run
+from wings_hf.evaluation.run import Missing, needs
 from wings_hf.evaluation.sets import IMAGE_SETS, SETS, TEXT_SETS, choose
 from wings_hf.evaluation.settings import Settings
 from wings_hf.evaluation.summary import scores_of, sets_in, summarise
@@ -178,6 +180,16 @@ def test_compare_command(runs: dict[str, Run], tmp_path: Path, capsys: pytest.Ca
     assert main(["compare", *folders, "--output", str(stem)]) == 1
     assert "--base" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "none")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("package", "hint"), [("lm_eval", r"wings_hf\[eval\]"), ("lmms_eval", "environment of its own")]
+)
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, package: str, hint: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(Missing, match=hint):
+        needs(package, "these sets")
+    needs("json", "all sets")
 
 
 def test_grid() -> None:

@@ -126,9 +126,9 @@ def test_what_cannot_be_asked(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="takes none"):
         evaluation(folder).run(choose("mmmu_val"), tmp_path)
     with pytest.raises(ValueError, match="no files of gsm8k"):
-        evaluation(folder / "piqa").run(choose("gsm8k"), tmp_path)
+        evaluation(folder / "piqa").run(choose("gsm8k"), tmp_path / "piqa")
     with pytest.raises(ValueError, match="no task 'unheard_of'"):
-        evaluation(folder).run(choose("unheard_of"), tmp_path)
+        evaluation(folder).run(choose("unheard_of"), tmp_path / "unheard")
     benchmark_files.lines(tmp_path / "only" / "train.jsonl", {"goal": "g", "sol1": "a", "sol2": "b", "label": 0})
     with pytest.raises(ValueError, match="asks the split 'validation', and the files hold"):
         evaluation(tmp_path / "only").run(choose("piqa"), tmp_path / "run")
