@@ -99,7 +99,7 @@ def test_links_and_names_of_files_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", text):
         assert (page.parent / target).exists(), target
     files = {
-        path.name for folder in ("src", "tests", "scripts", "benchmarks") for path in (ROOT / folder).rglob("*.py")
+        path.name for folder in ("src", "tests", "scripts", "benchmarks", "examples", "experiments") for path in (ROOT / folder).rglob("*.py")
     }
     for name in re.findall(r"`([\w/]+\.py)(?:::\w+)?`", text):
         assert Path(name).name in files, name
