@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -36,6 +37,7 @@ class Place:
 
     def runs(self) -> Runs:
         world = build_world(self.world, self.results / "parts", SIZES[self.size], self.sources)
+        world.check_folder()
         world.fit_parts()
         return Runs(world, self.results)
 
@@ -94,7 +96,16 @@ def _runs(place: Place) -> Runs:
     return place.runs()
 
 
+def _end_with_parent() -> None:
+    """A parent that is killed cannot tell its processes, which would wait for it for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def _start_process(threads: int) -> None:
+    Thread(target=_end_with_parent, daemon=True).start()
     import torch
     from transformers.utils import logging
 
@@ -121,17 +132,18 @@ def work(place: Place, job: Job) -> Record | None:
 # ---- the parent ---------------------------------------------------------------------------------------------------
 def run(place: Place, jobs: Sequence[Job], workers: int, minutes: float | None = None) -> bool:
     """
-    Do `jobs`, `workers` at a time; interrupted, all that is finished stays done.
+    Do `jobs`, `workers` at a time; interrupted, all that is finished stays done. A job that fails holds up those after
+    it, no others.
 
     Returns:
         whether all are done; False where `minutes` ran out before the last was begun.
 
     Raises:
-        RuntimeError: a job failed; the others that run are waited for.
+        RuntimeError: some jobs failed; all others that could be done are.
     """
     threads = max(1, (os.cpu_count() or 1) // workers)
     begun = time.monotonic()
-    waiting, running, done = list(jobs), dict[Future, Job](), set[Job]()
+    waiting, running, done, failed = list(jobs), dict[Future, Job](), set[Job](), dict[str, BaseException]()
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_process, (threads,))
     try:
         with tqdm(total=len(jobs), desc=place.results.name, unit="job", smoothing=0.05) as bar:
@@ -141,14 +153,20 @@ def run(place: Place, jobs: Sequence[Job], workers: int, minutes: float | None =
                     waiting.remove(job)
                     running[pool.submit(work, place, job)] = job
                 if not running:
-                    return False
+                    break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     job = running.pop(future)
-                    _report(job, future, bar)
-                    done.add(job)
-        return True
+                    if error := future.exception():
+                        failed[f"{job.action} {' '.join(map(str, job.arguments))}"] = error
+                    else:
+                        done.add(job)
+                        _report(future.result(), bar)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+    if failed:
+        said = "; ".join(f"{name} failed: {error}" for name, error in failed.items())
+        raise RuntimeError(said) from next(iter(failed.values()))
+    return not waiting
 
 
 def _ready(waiting: Sequence[Job], done: set[Job], number: int) -> Iterator[Job]:
@@ -156,11 +174,7 @@ def _ready(waiting: Sequence[Job], done: set[Job], number: int) -> Iterator[Job]
     yield from (job for _, job in zip(range(number), ready, strict=False))
 
 
-def _report(job: Job, future: Future, bar: tqdm) -> None:
-    try:
-        record = future.result()
-    except Exception as error:
-        raise RuntimeError(f"{job.action} {' '.join(map(str, job.arguments))} failed: {error}") from error
+def _report(record: Record | None, bar: tqdm) -> None:
     bar.update()
     if record is not None:
         accuracy = record["accuracy"]

@@ -75,7 +75,9 @@ class PhotosWorld(World):
                     archive.extractall(self.folder, filter="data")
                 (self.folder / name / ".complete").touch()
         if not self._stories_file.exists():
-            self._stories_file.write_text(json.dumps(self._write_stories()))
+            unfinished = self._stories_file.with_suffix(".part")
+            unfinished.write_text(json.dumps(self._write_stories()))
+            unfinished.replace(self._stories_file)
 
     # ---- images -------------------------------------------------------------------------------------------------
     def aligning(self) -> MakeMessages:

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all methods share: a language model, a vision tower, batches to learn from and questions to answer."""
 
+import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -40,6 +42,29 @@ class World(ABC):
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder, self.settings = folder, settings
+
+    def made_of(self) -> str:
+        """Tells the data apart that the parts are made of."""
+        return ""
+
+    def check_folder(self) -> None:
+        """Notes in the folder what its parts are made of, or checks that they are made of the same.
+
+        Raises:
+            ValueError: they were made with other settings or of other data.
+        """
+        path = self.folder / "made_of.json"
+        ours = {**self.settings.to_dict(), "data": self.made_of()}
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(ours, indent=1) + "\n")
+            return
+        theirs = json.loads(path.read_text())
+        if changed := sorted(name for name in ours.keys() | theirs if ours.get(name) != theirs.get(name)):
+            raise ValueError(
+                f"{self.folder.parent} was begun with other settings ({', '.join(changed)}): expected the same, or "
+                "another --output. (The text that comes with Python differs between its versions.)"
+            )
 
     @abstractmethod
     def fit_parts(self) -> None:
@@ -123,4 +148,9 @@ class World(ABC):
         """Held-out texts, and what the language model predicts for them before it sees."""
         texts = self.held_out_texts()
         base = lambda: AutoModelForCausalLM.from_pretrained(self.language_model).eval()  # noqa: E731
-        return texts, load_reference(base, texts, self.folder / "held_out.safetensors")
+        path = self.folder / "held_out.safetensors"
+        if not path.exists():
+            unfinished = path.with_name(f"{os.getpid()}-{path.name}")  # other processes may want it at the same time
+            load_reference(base, texts, unfinished)
+            unfinished.replace(path)
+        return texts, load_reference(base, texts, path)

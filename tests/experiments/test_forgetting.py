@@ -3,6 +3,7 @@
 """The experiment on forgetting: what its parts promise, and the whole in a few steps."""
 
 import copy
+import importlib.util
 import json
 import math
 import subprocess
@@ -23,6 +24,8 @@ from forgetting.settings import QUICK
 from forgetting.summary import Estimate, front, rows
 from forgetting.training import Runs, parameter_groups, state_of
 from forgetting.worlds import build_world
+
+from wings_hf.modeling.modeling_wings import WingsForCausalLM
 
 SCRIPT = Path(__file__).parents[2] / "experiments" / "run_forgetting.py"
 
@@ -153,8 +156,70 @@ def test_a_run_is_recorded_once_and_shown(runs: Runs) -> None:
 
 
 def test_a_failed_job_names_itself(runs: Runs) -> None:
-    with pytest.raises(RuntimeError, match="record wings 7 failed"):
-        run(Place(runs.folder.parent, "quick", "digits"), [Job("record", ("wings", 7))], workers=1)
+    """It holds up what comes after it, nothing else."""
+    failing = Job("record", ("wings", 7))
+    jobs = [failing, Job("record", ("wings", 8), after=(failing,)), Job("tune", ("projector", 0))]
+    runs.align(METHODS["projector"], 0)
+    with pytest.raises(RuntimeError, match=r"^record wings 7 failed: [^;]*$"):
+        run(Place(runs.folder.parent, "quick", "digits"), jobs, workers=1)
+    assert runs.weights(METHODS["projector"], 0).exists()
+
+
+def test_a_first_stage_that_was_cut_short_is_run_again(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = METHODS["wings-post-attention"]
+
+    def killed(model: WingsForCausalLM, folder: Path) -> None:
+        Path(folder).mkdir(parents=True)
+        model.config.save_pretrained(folder)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(WingsForCausalLM, "save_pretrained", killed)
+        runs.align(method, 0)
+    place = Place(runs.folder.parent, "quick", "digits")
+    assert [job.action for job in plan(place, [method.name], range(1)) if job.action != "base"] == [
+        *("align", "tune", "record"),
+    ]
+    runs.align(method, 0)
+    assert runs.start(method, 0).config.learners == ("visual", "textual")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process")
+def test_processes_end_with_the_one_that_started_them() -> None:
+    program = (
+        "import os, signal, sys, time; sys.path[:0] = sys.argv[1:]\n"
+        "from concurrent.futures import ProcessPoolExecutor; from multiprocessing import get_context\n"
+        "from forgetting.driver import _start_process\n"
+        "if __name__ == '__main__':\n"
+        "    pool = ProcessPoolExecutor(1, get_context('spawn'), _start_process, (1,))\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    path = SCRIPT.parent
+    # reading ends when the last process that could write has ended
+    killed = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, timeout=300)
+    assert killed.stdout.strip().isdecimal(), killed.stderr
+
+
+def test_a_folder_of_other_settings_or_texts_is_refused(runs: Runs, tmp_path: Path) -> None:
+    runs.world.check_folder()
+    with pytest.raises(ValueError, match=r"other settings \(align_steps\)"):
+        build_world("digits", runs.world.folder, replace(QUICK, align_steps=9)).check_folder()
+    (tmp_path / "other.txt").write_text("\n\n".join(f"{number} " * 200 for number in range(20)))
+    with pytest.raises(ValueError, match=r"other settings \(data\)"):
+        build_world("digits", runs.world.folder, QUICK, [tmp_path / "other.txt"]).check_folder()
+
+
+def test_methods_are_chosen_by_name_and_group() -> None:
+    specification = importlib.util.spec_from_file_location("run_forgetting", SCRIPT)
+    assert specification is not None and specification.loader is not None
+    script = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(script)
+    assert script.chosen(["core", "lora-8", "full"]) == (*CORE, "lora-8")
+    assert script.chosen(["lora-8", "all"])[0] == "lora-8" and set(script.chosen(["all"])) == set(METHODS)
+    with pytest.raises(SystemExit, match="wing: expected core, all"):
+        script.chosen(["core", "wing"])
 
 
 def test_estimates() -> None:
