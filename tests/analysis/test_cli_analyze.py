@@ -105,9 +105,10 @@ def test_a_record_with_a_damaged_image_is_left_out(folder, tmp_path, capsys, siz
     chats = [demo_parts.chat("Read a.", "a", tmp_path / name) for name in ("20.png", "cut.png", "20.png")]
     (tmp_path / "chat.jsonl").write_text("".join(json.dumps({"messages": chat}) + "\n" for chat in chats))
     arguments = [str(folder / "model"), "--data", str(tmp_path / "chat.jsonl"), "--device", "cpu", "--batch-size", size]
-    assert main(["analyze", *arguments, "--output", str(tmp_path / "out")]) == 0
+    assert main(["analyze", *arguments, "--maps", "3", "--output", str(tmp_path / "out")]) == 0
     assert json.loads((tmp_path / "out" / "laws.json").read_text())["samples"] == 2
     assert "record 1" in capsys.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "out").glob("map-*.json")) == ["map-1.json", "map-2.json"]
 
 
 def test_data_without_images_fail(folder, tmp_path, capsys):

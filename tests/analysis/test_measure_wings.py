@@ -236,6 +236,20 @@ def test_a_batch_that_does_not_reach_every_layer_is_an_error():
         meter.update(inputs)
 
 
+@pytest.mark.parametrize("learners", [(), ("visual", "textual")])
+def test_a_meter_leaves_room_for_another_and_then_closes(learners):
+    model = tiny_model(attn_implementation="sdpa", learners=learners)
+    inputs = tiny_inputs(model, "ttvvvtt").kwargs()
+    with AttentionMeter(model) as meter:
+        meter.update(inputs)
+        within = measure_attention(model, [inputs])
+        meter.update(inputs)
+    np.testing.assert_array_equal(within.masses, meter.laws().masses)
+    assert meter.laws().samples == 2
+    with pytest.raises(RuntimeError, match="not open"):
+        meter.update(inputs)
+
+
 @pytest.mark.slow  # compiles kernels
 @pytest.mark.filterwarnings("default::DeprecationWarning")  # transformers' and torch's own, when they compile
 @pytest.mark.parametrize("options", [{"learners": ()}, {}], ids=["plain", "wings"])

@@ -133,7 +133,8 @@ def _watch_wings(layer: int, module: Any, on_call: Callable[[AttentionCall], Non
     Its main branch is the backbone's `forward` on a view of the module; the learners call the backend by themselves,
     with the module's own configuration. So it is the view that is watched.
     """
-    base = type(module).backbone_class
+    base = module.backbone_class  # which may be watched already
+    outer_watch = vars(module).get("backbone_class")
 
     class Watched:
         @staticmethod
@@ -162,7 +163,10 @@ def _watch_wings(layer: int, module: Any, on_call: Callable[[AttentionCall], Non
     try:
         yield
     finally:
-        del module.backbone_class
+        if outer_watch is None:
+            del module.backbone_class
+        else:
+            module.backbone_class = outer_watch
 
 
 @contextmanager

@@ -84,7 +84,7 @@ class AttentionMeter(AbstractContextManager):
         self.sums: np.ndarray | float = 0.0  # (L, H, 4)
         self.row_sums: np.ndarray | float = 0.0  # (4, L, 4)
         self.row_samples = np.zeros(len(KINDS))
-        self._stack = ExitStack()
+        self._stack, self._open = ExitStack(), False
         self._groups: tuple[torch.Tensor, torch.Tensor, int] | None = None
         self._seen: list[torch.Tensor | None] = []
 
@@ -92,15 +92,16 @@ class AttentionMeter(AbstractContextManager):
         with ExitStack() as stack:
             self.layers = stack.enter_context(watch_attention(self.model, self._add))
             stack.enter_context(evaluating(self.model))
-            self._stack = stack.pop_all()
+            self._stack, self._open = stack.pop_all(), True
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self._open = False
         self._stack.close()
 
     def update(self, batch: Mapping[str, Any]) -> None:
         """Runs the model over one batch and counts it."""
-        if not self.layers:
+        if not self._open:
             raise RuntimeError("update was called on a meter that is not open: expected `with AttentionMeter(...)`.")
         tokens = read_tokens(batch, self.image_token_id)
         counted = counted_rows(tokens, batch, self.choice)

@@ -189,16 +189,26 @@ def _draw(args: argparse.Namespace, model: Any, encoder: Any, records: Any, laws
     if args.per_head:
         draw_heads(output / "heads", laws, name)
     most = max(args.router, args.maps)
-    with_images = (records[index] for index in range(len(records)) if records[index].images)
     routed = []
-    for number, record in zip(range(1, most + 1), with_images, strict=False):
-        batch = encoder([record])
+    for number, (record, batch) in zip(range(1, most + 1), _with_images(records, encoder), strict=False):
         if number <= args.router:
             routed.append(_draw_router(model, encoder, batch, output / f"router-{number}", name))
         if number <= args.maps:
             _draw_maps(args, model, encoder, record, batch, output / f"map-{number}", name)
     if routed:
         _write_router_means(output / "router.json", routed, name)
+
+
+def _with_images(records: Any, encoder: Any) -> Any:
+    """Records with images and their batches; those that cannot be encoded were named while they were measured."""
+    for index in range(len(records)):
+        record = records[index]
+        if record.images:
+            try:
+                batch = encoder([record])
+            except (ValueError, OSError):
+                continue
+            yield record, batch
 
 
 def _draw_router(model: Any, encoder: Any, batch: Any, stem: Path, name: str) -> Any:
