@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -13,6 +14,7 @@ from matplotlib.ticker import PercentFormatter
 from forgetting.records import Record
 from forgetting.summary import Row, front, rows
 from wings_hf.analysis.curves import draw_shift_against_score
+from wings_hf.analysis.laws import IMAGE
 from wings_hf.analysis.style import INK, SOFT, bare, title, write
 from wings_hf.evaluation.statistics import Correlation
 
@@ -81,6 +83,12 @@ def _name(axes: Axes, row: Row, best: bool) -> None:
 
 def draw_shift(stem: Path, records: Sequence[Record]) -> Correlation:
     """Attention shift of every run against its accuracy in text: the paper's claim (its Figure 2), tested."""
-    runs = [record for record in records if record["method"] != "base"]
+    runs = [record for record in records if record["method"] != "base" and comparable(record)]
     points = [(record["method"], record["attention_shift"], record["accuracy"]["text"]) for record in runs]
     return draw_shift_against_score(stem, points, "accuracy in text tasks", [record["family"] for record in runs])
+
+
+def comparable(record: Record) -> bool:
+    """Whether the run's attention goes to text and images alone: not to a prefix that is no token, and to images at all."""
+    masses = np.array(record["attention"]["masses"])  # (layers, kinds of keys)
+    return bool(np.allclose(masses.sum(1), 1, atol=1e-3) and masses[:, IMAGE].any())
