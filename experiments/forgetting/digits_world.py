@@ -27,16 +27,16 @@ LANGUAGE_BATCH, LANGUAGE_TURNS = 16, 3
 class DigitsWorld(World):
     """
     Args:
-        text_files: real text to learn and to hold out; none: Python's own reference.
+        sources: files of real text to learn and to hold out; none: Python's own reference.
     """
 
     name = "digits"
     about = "a Llama trained here on seven text tasks and real text; handwritten digits"
     rehearsed = ("read", "add", "sort", "opposite")
 
-    def __init__(self, folder: Path, settings: Settings, text_files: Sequence[Path] = ()) -> None:
-        super().__init__(folder, settings)
-        self.texts = paragraphs(text_files)
+    def __init__(self, folder: Path, settings: Settings, sources: Sequence[Path] = ()) -> None:
+        super().__init__(folder, settings, sources)
+        self.texts = paragraphs(sources)
         self.processor = build_processor(build_tokenizer(training_part(self.texts), settings.vocabulary))
         if not (folder / "digits").exists():
             unfinished = folder / "digits.part"
@@ -73,6 +73,7 @@ class DigitsWorld(World):
             self.folder / "vision_tower",
             data,
             learning_rate=settings.tower_rate,
+            use_cpu=self.device == "cpu",
             keeps=lambda classifier: classifier.vision_model,
         )
 
@@ -87,6 +88,7 @@ class DigitsWorld(World):
             self.folder / "language_model",
             Alternating(tasks, texts),
             learning_rate=settings.language_rate,
+            use_cpu=self.device == "cpu",
         )
 
     # ---- conversations ------------------------------------------------------------------------------------------

@@ -64,12 +64,14 @@ def cost(runs: Runs, method: Method, seed: int) -> dict[str, Any]:
         return {}
     full = METHODS["full"]
     models = {"full": runs.start(full, seed), "this": runs.start(method, seed)}
-    start = runs.start(method, seed).requires_grad_(False).eval() if method.penalty else None
+    start = runs.start(method, seed).requires_grad_(False).eval().to(runs.world.device) if method.penalty else None
+    device = runs.world.device
     for name, model in models.items():
+        model.to(device)
         rate_of = (full if name == "full" else method).rate_of
         for parameter_name, parameter in model.train().named_parameters():
             parameter.requires_grad_(rate_of(parameter_name) is not None)
-    batch = dict(runs.world.tune_batches(seed, method.text_share)[0])
+    batch = {name: value.to(device) for name, value in runs.world.tune_batches(seed, method.text_share)[0].items()}
     trained = sum(p.numel() for p in models["this"].parameters() if p.requires_grad)
     seconds: dict[str, list[float]] = {"full": [], "this": []}
     for _ in range(TIMED_STEPS + 1):

@@ -50,8 +50,8 @@ class PhotosWorld(World):
     about = "a real Llama of 260K parameters that writes stories; MobileNetV2; easy-VQA and grocery photos"
     rehearsed = ("stories",)
 
-    def __init__(self, folder: Path, settings: Settings, sources: Sequence[Path]) -> None:
-        super().__init__(folder, settings)
+    def __init__(self, folder: Path, settings: Settings, sources: Sequence[Path] = ()) -> None:
+        super().__init__(folder, settings, sources)
         self.source = _checked(sources)
         self.language_model, self.vision_tower = self.source / MODEL, self.source / TOWER
         size = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pictures of the experiment: sight against retention with its Pareto front, and attention shift against text."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from forgetting.methods import CORE
 from forgetting.records import Record
 from forgetting.summary import Row, front, rows
 from wings_hf.analysis.curves import draw_shift_against_score
 from wings_hf.analysis.laws import IMAGE
-from wings_hf.analysis.style import INK, SOFT, bare, title, write
+from wings_hf.analysis.style import INK, SOFT, bare, name_points, title, write
 from wings_hf.evaluation.statistics import Correlation
 
 COLORS = {
@@ -30,65 +32,77 @@ COLORS = {
 }
 
 
+TEXTS = {
+    "retention": "text by itself, retained (mean over tasks of accuracy / the base model's)",
+    "text_after_image": "accuracy in text tasks after a turn about an image",
+}
+
+
 def draw_pareto(stem: Path, records: Sequence[Record], about: str) -> list[Path]:
-    """Every method by what it kept of its text tasks and what it sees, means over seeds with their range."""
+    """Every method by what it sees and what it kept of its text tasks, by themselves and after an image (means)."""
     made = rows(records)
-    best = front(made)
-    data = {"about": about, "points": [_point(row, row in best) for row in made]}
+    shown = [name for name in TEXTS if not any(math.isnan(row.measures[name].mean) for row in made)]
+    fronts = {name: front(made, name) for name in shown}
+    data = {"about": about, "points": [_point(row, [name for name in shown if row in fronts[name]]) for row in made]}
 
     def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        bare(axes, "both")
-        _draw_front(axes, best)
-        for family in COLORS:
-            _draw_family(axes, [row for row in made if row.family == family], family)
-        for row in made:
-            _name(axes, row, row in best)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set(xlabel="text retained (mean over tasks of accuracy / the base model's)", ylabel="accuracy on images")
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=9)
-        title(axes, "Sight, and what is left of text", about)
+        panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+        for axes, name in zip(panels, shown, strict=True):
+            _draw_panel(axes, made, fronts[name], name)
+        panels[0].set(ylabel="accuracy on images")
+        panels[-1].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize=9)
+        title(panels[0], "Sight, and what is left of text", about)
 
-    return write(stem, data, (11.5, 6.6), draw)
+    return write(stem, data, (2.2 + 7.4 * len(shown), 7.2), draw)
 
 
-def _point(row: Row, best: bool) -> dict[str, Any]:
-    x, y = row.measures["retention"], row.measures["image"]
-    return {"method": row.method, "title": row.title, "family": row.family, "seeds": row.seeds, "on_front": best} | {
-        "retention": x.mean,
-        "retention_half": x.half,
-        "image": y.mean,
-        "image_half": y.half,
-    }
+def _draw_panel(axes: Axes, made: Sequence[Row], best: Sequence[Row], name: str) -> None:
+    bare(axes, "both")
+    axes.plot(
+        [row.measures[name].mean for row in best],
+        [row.measures["image"].mean for row in best],
+        color="#d5d9dd",
+        lw=6,
+        solid_capstyle="round",
+        zorder=1,
+    )
+    for family in COLORS:
+        _draw_family(axes, [row for row in made if row.family == family], family, name)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set(xlabel=TEXTS[name])
+    axes.margins(0.08)
+    named = sorted(made, key=lambda row: (row not in best, row.method not in CORE))
+    looks = [{"color": INK, "fontweight": "bold"} if row in best else {"color": SOFT} for row in named]
+    places = [(row.measures[name].mean, row.measures["image"].mean) for row in named]
+    name_points(axes, places, [row.method for row in named], looks, leave_out=True)
 
 
-def _draw_front(axes: Axes, best: Sequence[Row]) -> None:
-    x, y = ([row.measures[name].mean for row in best] for name in ("retention", "image"))
-    axes.plot(x, y, color="#c5cacf", lw=6, solid_capstyle="round", zorder=1)
+def _point(row: Row, on_front: Sequence[str]) -> dict[str, Any]:
+    point = {"method": row.method, "title": row.title, "family": row.family, "seeds": row.seeds, "on_front": on_front}
+    for name in ("image", *TEXTS):
+        estimate = row.measures[name]
+        point |= {name: None if math.isnan(estimate.mean) else estimate.mean, f"{name}_half": estimate.half}
+    return point
 
 
-def _draw_family(axes: Axes, of_family: Sequence[Row], family: str) -> None:
+def _draw_family(axes: Axes, of_family: Sequence[Row], family: str, name: str) -> None:
     if not of_family:
         return
-    x, y = ([row.measures[name].mean for row in of_family] for name in ("retention", "image"))
+    x, y = ([row.measures[measure].mean for row in of_family] for measure in (name, "image"))
     axes.scatter(x, y, s=62, color=COLORS[family], edgecolor="white", linewidth=0.9, zorder=3, label=family)
 
 
-def _name(axes: Axes, row: Row, best: bool) -> None:
-    place = row.measures["retention"].mean, row.measures["image"].mean
-    style: dict[str, Any] = {"color": INK, "fontweight": "bold"} if best else {"color": SOFT}
-    axes.annotate(row.method, place, xytext=(5, 4), textcoords="offset points", fontsize=7.5, zorder=4, **style)
-
-
 def draw_shift(stem: Path, records: Sequence[Record]) -> Correlation:
-    """Attention shift of every run against its accuracy in text: the paper's claim (its Figure 2), tested."""
-    runs = [record for record in records if record["method"] != "base" and comparable(record)]
-    points = [(record["method"], record["attention_shift"], record["accuracy"]["text"]) for record in runs]
-    return draw_shift_against_score(stem, points, "accuracy in text tasks", [record["family"] for record in runs])
+    """Attention shift of every method against its accuracy in text, means over seeds: the paper's claim (its Figure 2),
+    tested. One point for each method, since its seeds are no independent ones."""
+    runs = [record for record in records if record["method"] == "base" or comparable(record)]
+    made = rows(runs)
+    points = [(row.method, row.measures["attention_shift"].mean, row.measures["text"].mean) for row in made]
+    return draw_shift_against_score(stem, points, "accuracy in text tasks", [row.family for row in made])
 
 
 def comparable(record: Record) -> bool:
-    """Whether the run's attention goes to text and images alone: not to a prefix that is no token, and to images at all."""
+    """Whether attention goes to text and images, and nowhere else: not to a prefix that is no token."""
     masses = np.array(record["attention"]["masses"])  # (layers, kinds of keys)
     return bool(np.allclose(masses.sum(1), 1, atol=1e-3) and masses[:, IMAGE].any())

@@ -52,7 +52,7 @@ def write_record(runs: Runs, folder: Path, method: Method, seed: int) -> Record:
 def write_base_record(runs: Runs, folder: Path) -> Record:
     """The language model before it sees, with the untrained projector."""
     torch.manual_seed(0)
-    model = runs.world.untrained(learners=()).eval()
+    model = runs.world.untrained(learners=()).to(runs.world.device).eval()
     record = {"method": "base", "title": "before it could see", "family": "base", "seed": 0, "world": runs.world.name}
     record |= {"settings": runs.world.settings.to_dict(), **measures(model, runs.world), "versions": versions()}
     return save(record_path(folder, "base", 0), record)

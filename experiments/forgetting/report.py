@@ -8,7 +8,7 @@ from pathlib import Path
 from forgetting.methods import CORE
 from forgetting.plots import draw_pareto, draw_shift
 from forgetting.records import Record, read_records
-from forgetting.summary import Row, base_of, front, rows
+from forgetting.summary import MEASURES, Estimate, Row, base_of, front, rows
 from wings_hf.evaluation.statistics import Correlation
 
 ROOT = Path(__file__).parents[2]
@@ -16,10 +16,11 @@ RECORDED, DOCS, README = Path(__file__).parent / "results", ROOT / "docs", ROOT 
 IN_README = "small-digits"
 
 HEAD = (
-    "method", "seeds", "images", "text", "text after an image", "loss of text, nats", "KL to base, nats",
-    "attention shift", "parameters trained", "step", "activations",
+    "method", "seeds", "images", "text", "text never replayed", "text after an image", "loss of text, nats",
+    "KL to base, nats", "attention shift", "parameters trained", "step", "activations",
 )  # fmt: skip
 KINDS = ("image", "text", "text_after_image")
+SHARES = ("image", "text", "never_replayed", "text_after_image")
 
 
 SHORT_HEAD = ("", "images", "text", "text after an image", "parameters trained")
@@ -33,7 +34,7 @@ def print_table(results: Path) -> None:
 def short_table(records: Sequence[Record], methods: Sequence[str]) -> str:
     """Markdown with the measures that matter most, of some methods and the base model."""
     made, base = rows(records), base_of(records)
-    shares = [f"{base['accuracy'][kind]:.1%}" if kind in base["accuracy"] else "-" for kind in KINDS]
+    shares = [Estimate(MEASURES[kind](base, base)).percent() for kind in KINDS]
     chosen = [row for row in made if row.method in methods]
     lines = [list(SHORT_HEAD), ["---"] * len(SHORT_HEAD), [base["title"], *shares, ""]]
     for row in sorted(chosen, key=lambda row: -row.measures["image"].mean):
@@ -46,8 +47,7 @@ def table(records: Sequence[Record]) -> str:
     """Markdown. Rows on the Pareto front of sight and retention are bold."""
     made, base = rows(records), base_of(records)
     best = {row.method for row in front(made)}
-    shares = [f"{base['accuracy'][kind]:.1%}" for kind in KINDS if kind in base["accuracy"]]
-    before = [base["title"], "", *shares, *["-"] * (len(KINDS) - len(shares)), "0", "0"]
+    before = [base["title"], "", *(Estimate(MEASURES[kind](base, base)).percent() for kind in SHARES), "0", "0"]
     before += [f"{base['attention_shift']:.3f}", "", "", ""]
     lines = [list(HEAD), ["---"] * len(HEAD), before, *(_cells(row, row.method in best) for row in made)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
@@ -58,7 +58,7 @@ def _cells(row: Row, best: bool) -> list[str]:
     return [
         f"**{row.title}**" if best else row.title,
         str(row.seeds),
-        *(measures[kind].percent() for kind in KINDS),
+        *(measures[kind].percent() for kind in SHARES),
         measures["held_out_loss"].number(),
         measures["held_out_kl"].number(),
         measures["attention_shift"].number(),
@@ -108,7 +108,7 @@ def about(records: Sequence[Record]) -> str:
 def sentence(correlation: Correlation) -> str:
     """The correlation of attention shift and accuracy in text."""
     return (
-        f"Attention shift and accuracy in text tasks, over {correlation.n} runs: Pearson correlation "
+        f"Attention shift and accuracy in text tasks, means over seeds of {correlation.n} methods: Pearson correlation "
         f"{correlation.r:.2f} (95 % interval {correlation.low:.2f} to {correlation.high:.2f})."
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from scipy.stats import t
 
 from forgetting.records import Record
+from forgetting.worlds import WORLDS
 from wings_hf.evaluation.statistics import retention
 
 LEVEL = 0.95
@@ -56,6 +57,7 @@ class Row:
 MEASURES: dict[str, Callable[[Record, Record], float]] = {
     "image": lambda record, base: record["accuracy"]["image"],
     "text": lambda record, base: record["accuracy"]["text"],
+    "never_replayed": lambda record, base: never_replayed(record),
     "text_after_image": lambda record, base: record["accuracy"].get("text_after_image", math.nan),
     "retention": lambda record, base: retained(record, base),
     "held_out_loss": lambda record, base: record["held_out_loss"] - base["held_out_loss"],
@@ -68,6 +70,13 @@ def retained(record: Record, base: Record) -> float:
     """Mean over the text tasks of accuracy / the base model's; nan where the base can do none."""
     mean = retention(*(_text_scores(each) for each in (record, base))).mean
     return math.nan if mean is None else mean
+
+
+def never_replayed(record: Record) -> float:
+    """Mean over the text tasks that replay never draws from; nan where there are none."""
+    scores = _text_scores(record)
+    others = [score for task, score in scores.items() if task not in WORLDS[record["world"]].rehearsed]
+    return statistics.mean(others) if others and len(others) < len(scores) else math.nan
 
 
 def _text_scores(record: Record) -> dict[str, float]:

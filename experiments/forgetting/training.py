@@ -54,7 +54,7 @@ class Runs:
             return
         torch.manual_seed(seed)
         model = self.world.untrained(**{**method.fields, "learners": first_learners(method)})
-        fit(model, ALIGNED, self.world.align_batches(seed), self.world.settings, seed)
+        fit(model, ALIGNED, self.world.align_batches(seed), self.world, seed)
         unfinished = folder.with_name(f"{folder.name}.part")
         shutil.rmtree(unfinished, ignore_errors=True)
         model.save_pretrained(unfinished)
@@ -85,7 +85,7 @@ class Runs:
             return
         model = self.start(method, seed)
         data = self.world.tune_batches(seed, method.text_share)
-        losses = fit(model, method.trained, data, self.world.settings, seed, method)
+        losses = fit(model, method.trained, data, self.world, seed, method)
         self._keep(method, seed, state_of(model), losses)
 
     def losses(self, method: Method, seed: int) -> list[float]:
@@ -112,7 +112,7 @@ class Runs:
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(state[name])
-        return model.eval()
+        return model.to(self.world.device).eval()
 
 
 def first_learners(method: Method) -> tuple[str, ...]:
@@ -152,20 +152,20 @@ def fit(
     model: Any,
     trained: Mapping[str, Rate],
     data: Batches,
-    settings: Settings,
+    world: World,
     seed: int,
     method: Method | None = None,
 ) -> list[float]:
     """Train what `trained` says on `data`, once; returns the loss of each step."""
     losses = _Losses()
     options: dict[str, Any] = {
-        "args": _arguments(len(data), seed),
+        "args": _arguments(len(data), seed, world.device),
         "train_dataset": data,
         "data_collator": first,
         "callbacks": [StopOnBadLoss(), losses],
         "optimizer_cls_and_kwargs": (
             torch.optim.AdamW,
-            {"params": parameter_groups(model, trained, settings), "betas": (0.9, 0.98), "weight_decay": 0.0},
+            {"params": parameter_groups(model, trained, world.settings), "betas": (0.9, 0.98), "weight_decay": 0.0},
         ),
     }
     if method is not None and method.penalty is not None:
@@ -199,7 +199,7 @@ def parameter_groups(model: nn.Module, trained: Mapping[str, Rate], settings: Se
     return [{"params": parameters, "lr": rate} for rate, parameters in by_rate.items()]
 
 
-def _arguments(steps: int, seed: int) -> TrainingArguments:
+def _arguments(steps: int, seed: int, device: str) -> TrainingArguments:
     return TrainingArguments(
         output_dir="unused",
         max_steps=steps,
@@ -209,8 +209,8 @@ def _arguments(steps: int, seed: int) -> TrainingArguments:
         save_strategy="no",
         logging_steps=1,
         report_to="none",
-        use_cpu=not torch.cuda.is_available(),
-        bf16=torch.cuda.is_available(),
+        use_cpu=device == "cpu",
+        bf16=device != "cpu",
         seed=seed,
         disable_tqdm=True,
     )

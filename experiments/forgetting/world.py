@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoModelForCausalLM
 
 from forgetting.settings import Settings
@@ -30,6 +31,7 @@ class World(ABC):
     Attributes:
         folder: of the parts that are trained here, shared by all runs.
         processor, tokenizer: of all models.
+        sources: files or folders that the world is made of.
         rehearsed: text tasks that replay draws from; it never has the others.
     """
 
@@ -40,8 +42,8 @@ class World(ABC):
     language_model: Path
     vision_tower: Path
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        self.folder, self.settings = folder, settings
+    def __init__(self, folder: Path, settings: Settings, sources: Sequence[Path] = ()) -> None:
+        self.folder, self.settings, self.sources = folder, settings, sources
 
     def made_of(self) -> str:
         """Tells the data apart that the parts are made of."""
@@ -94,6 +96,11 @@ class World(ABC):
     @abstractmethod
     def held_out_texts(self) -> list[list[int]]:
         """Token ids of real text that no training has."""
+
+    @property
+    def device(self) -> str:
+        """Where models are trained and measured: a GPU where there is one and the size is meant for it."""
+        return "cuda" if self.settings.size == "gpu" and torch.cuda.is_available() else "cpu"
 
     @property
     def tokenizer(self) -> Any:

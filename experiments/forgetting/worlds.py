@@ -10,7 +10,7 @@ from forgetting.photos_world import PhotosWorld
 from forgetting.settings import Settings
 from forgetting.world import World
 
-WORLDS = ("digits", "photos")
+WORLDS: dict[str, type[World]] = {world.name: world for world in (DigitsWorld, PhotosWorld)}
 
 
 def build_world(name: str, folder: Path, settings: Settings, sources: Sequence[Path] = ()) -> World:
@@ -18,8 +18,6 @@ def build_world(name: str, folder: Path, settings: Settings, sources: Sequence[P
     Args:
         sources: what the world is made of; `digits`: text files, or none; `photos`: one folder, see `PhotosWorld`.
     """
-    if name == "digits":
-        return DigitsWorld(folder, settings, sources)
-    if name == "photos":
-        return PhotosWorld(folder, settings, sources)
-    raise ValueError(f"world {name!r}: expected one of {', '.join(WORLDS)}.")
+    if name not in WORLDS:
+        raise ValueError(f"world {name!r}: expected one of {', '.join(WORLDS)}.")
+    return WORLDS[name](folder, settings, sources)

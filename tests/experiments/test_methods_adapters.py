@@ -128,9 +128,12 @@ def test_a_prefix_begins_as_words_that_were_read_before(plain: Any) -> None:
     model = fitted(plain, "prefix")
     words = torch.linspace(0, model.config.text_config.vocab_size - 1, prefix.LENGTH).long()
     batch = inputs(["ttvvvvttt"], model.config.image_token_id)
-    with torch.no_grad():
+    with torch.no_grad():  # as embeddings: one of the words may be the image token
         ids = torch.cat([words.unsqueeze(0), batch["input_ids"]], dim=1)
-        read = plain(input_ids=ids, pixel_values=batch["pixel_values"], use_cache=False).logits[:, prefix.LENGTH :]
+        embeds = plain.get_input_embeddings()(ids.clamp(max=plain.config.text_config.vocab_size - 1))
+        types = torch.tensor([[0] * prefix.LENGTH + [int(kind == "v") for kind in "ttvvvvttt"]])
+        seen = {"mm_token_type_ids": types, "pixel_values": batch["pixel_values"]}
+        read = plain(inputs_embeds=embeds, **seen, use_cache=False).logits[:, prefix.LENGTH :]
     torch.testing.assert_close(logits(model, ["ttvvvvttt"]), read, **TOLERANCE)
     unmasked = logits(model, ["ttvvvvttt"], attention_mask=None, position_ids=torch.arange(9).unsqueeze(0))
     torch.testing.assert_close(unmasked, read, **TOLERANCE)

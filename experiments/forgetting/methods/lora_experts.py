@@ -148,7 +148,7 @@ METHODS: tuple[Method, ...] = (
         "lora-experts",
         "mixture of LoRA experts",
         "adapters",
-        {LORA: LOW_RANK, r"\.lora_experts\.": NEW, PROJECTOR: NEW},
+        {LORA: LOW_RANK, r"\.lora_experts\.maps\.": LOW_RANK, r"\.lora_experts\.": NEW, PROJECTOR: NEW},
         install=add_lora_experts,
         penalty=balance_penalty,
     ),

@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn.functional import silu
 
 from forgetting.methods.adapters import linear_maps, wings_parameters
-from forgetting.methods.base import NEW, PROJECTOR, Method
+from forgetting.methods.base import LOW_RANK, NEW, PROJECTOR, Method
 from forgetting.methods.modality import Modality
 
 PARTS = 9  # maps of the three adapters of a layer, d x w each
@@ -104,7 +104,7 @@ METHODS: tuple[Method, ...] = (
         "pill",
         "modality adapters, attention gate (PILL)",
         "adapters",
-        {r"\.pill\.": NEW, PROJECTOR: NEW},
+        {r"\.pill\.": LOW_RANK, PROJECTOR: NEW},
         install=add_pill,
     ),
 )

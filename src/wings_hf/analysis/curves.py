@@ -12,10 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
-from matplotlib.transforms import Bbox
 
 from wings_hf.analysis.laws import AFTER, BEFORE, BETWEEN, IMAGE, AttentionLaws
-from wings_hf.analysis.style import COLORS, INK, bare, heading, layer_ticks, title, write
+from wings_hf.analysis.style import COLORS, INK, bare, heading, layer_ticks, name_points, title, write
 from wings_hf.evaluation.statistics import Correlation, pearson
 
 LABELS = {"before": "text before", "image": "image", "after": "text after"}
@@ -27,10 +26,7 @@ ROWS = {
     "last": "the last token looks",
 }
 
-NAME_PLACES = (  # alignment, points to the right, points up
-    *(("left", 8.0, 0.0), ("right", -8.0, 0.0), ("center", 0.0, 11.0), ("center", 0.0, -11.0)),
-    *(("left", 6.0, 8.0), ("left", 6.0, -8.0), ("right", -6.0, 8.0), ("right", -6.0, -8.0)),
-)
+CROWD = 20  # of more points only names that cover no other are written; the JSON has all
 
 
 def draw_laws(stem: str | Path, laws: AttentionLaws, name: str = "") -> list[Path]:
@@ -227,30 +223,5 @@ def _draw_scatter(axes: Axes, points: list[dict[str, Any]], found: Correlation, 
     if len(groups) > 1:
         figure = axes.get_figure()
         figure.legend(loc="outside right upper", frameon=False, fontsize=9, handletextpad=0.2)  # type: ignore[union-attr]
-    _name_points(axes, points)
-
-
-def _name_points(axes: Axes, points: list[dict[str, Any]]) -> None:
-    """Names beside, over or under their points, where they hit the fewest other names and points."""
-    figure: Any = axes.get_figure()
-    figure.draw_without_rendering()
-    renderer = figure.canvas.get_renderer()
     places = [(point["shift"], point["score"]) for point in points]
-    dots = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axes.transData.transform(places)]
-    taken: list[Bbox] = []
-    for number, (point, place) in enumerate(zip(points, places, strict=True)):
-        text = axes.annotate(
-            point["name"], place, xytext=(0, 0), textcoords="offset points", fontsize=8.5, color=INK, va="center"
-        )
-        obstacles = [*taken, *dots[:number], *dots[number + 1 :]]
-        best = min(NAME_PLACES, key=lambda where: _hits(text, where, obstacles, axes, renderer))
-        _hits(text, best, obstacles, axes, renderer)
-        taken.append(text.get_window_extent(renderer).padded(2))
-
-
-def _hits(text: Any, where: tuple[str, float, float], obstacles: list[Bbox], axes: Axes, renderer: Any) -> int:
-    """Puts a name somewhere and counts what it lies on; the frame counts more than all."""
-    text.set(horizontalalignment=where[0], position=where[1:])
-    box = text.get_window_extent(renderer).padded(2)
-    outside = box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1 or box.y0 < axes.bbox.y0 or box.y1 > axes.bbox.y1
-    return sum(box.overlaps(other) for other in obstacles) + (1000 if outside else 0)
+    name_points(axes, places, [point["name"] for point in points], leave_out=len(points) > CROWD)

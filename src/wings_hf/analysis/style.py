@@ -3,7 +3,7 @@
 """How plots look, and how they are written: PNG, SVG and the data in JSON beside them. No global state is changed."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,14 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 INK, SOFT, GRID, PALE = "#22262b", "#6b7280", "#e3e6e9", "#eceff1"
 COLORS = {"before": "#7a5c99", "image": "#e08e29", "after": "#1b7f79"}
+NAME_PLACES = (  # alignment, points to the right, points up
+    *(("left", 8.0, 0.0), ("right", -8.0, 0.0), ("center", 0.0, 11.0), ("center", 0.0, -11.0)),
+    *(("left", 6.0, 8.0), ("left", 6.0, -8.0), ("right", -6.0, 8.0), ("right", -6.0, -8.0)),
+)
 FONT: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -73,6 +78,46 @@ def heading(figure: Figure, text: str, below: str = "", length: int = 110) -> No
         figure.draw_without_rendering()
         box = over.get_window_extent().transformed(figure.transFigure.inverted())
         figure.text(0.008, box.y0 + 0.22 * box.height, below, color=SOFT, fontsize=9.5, va="center")
+
+
+def name_points(
+    axes: Axes,
+    places: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    looks: Sequence[dict[str, Any]] | None = None,
+    leave_out: bool = False,
+) -> None:
+    """
+    Names beside, over or under their points, where they hit the fewest other names and points.
+
+    Args:
+        places: of the points, in data coordinates. The first named have the first choice.
+        looks: of each name, for `Axes.annotate`.
+        leave_out: do not write a name that would lie on another name, or outside the axes.
+    """
+    figure: Any = axes.get_figure()
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()
+    dots = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in axes.transData.transform(places)]
+    taken: list[Bbox] = []
+    for number, (place, name) in enumerate(zip(places, names, strict=True)):
+        look = {"fontsize": 8.5, "color": INK, "va": "center", **(looks[number] if looks else {})}
+        text = axes.annotate(name, place, xytext=(0, 0), textcoords="offset points", **look)
+        obstacles = [*taken, *dots[:number], *dots[number + 1 :]]
+        best = min(NAME_PLACES, key=lambda where: _hits(text, where, obstacles, axes, renderer))
+        _hits(text, best, obstacles, axes, renderer)
+        if leave_out and _hits(text, best, taken, axes, renderer):
+            text.remove()
+        else:
+            taken.append(text.get_window_extent(renderer).padded(2))
+
+
+def _hits(text: Any, where: tuple[str, float, float], obstacles: list[Bbox], axes: Axes, renderer: Any) -> int:
+    """Puts a name somewhere and counts what it lies on; the frame counts more than all."""
+    text.set(horizontalalignment=where[0], position=where[1:])
+    box = text.get_window_extent(renderer).padded(2)
+    outside = box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1 or box.y0 < axes.bbox.y0 or box.y1 > axes.bbox.y1
+    return sum(box.overlaps(other) for other in obstacles) + (1000 if outside else 0)
 
 
 def layer_ticks(layers: int) -> list[int]:

@@ -31,6 +31,7 @@ class Fit:
         stage: for a Wings model, what moves and how fast; else everything moves, with `learning_rate`.
         keeps: the part of the model that is saved.
         watch: scores of the model, taken every `watch_every` steps for the progress bar and the curve.
+        use_cpu: also where there is a GPU.
     """
 
     title: str
@@ -42,6 +43,7 @@ class Fit:
     keeps: Callable[[Any], Any] = lambda model: model
     watch: Watch | None = None
     watch_every: int = 50
+    use_cpu: bool = True
 
     @property
     def steps(self) -> int:
@@ -91,7 +93,7 @@ class Fit:
             save_total_limit=1,
             logging_steps=10,
             report_to="none",
-            use_cpu=True,
+            use_cpu=self.use_cpu,
             seed=self.seed,
         )
         if self.stage is not None:

@@ -30,7 +30,7 @@ WORDS_OF_QUESTIONS = "Read Do and show the same digit? yes no How many of are"
 
 
 def build_tokenizer(more: Iterable[str] = (), vocabulary: int = 640) -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer that keeps digits apart, trained on the text tasks, the questions' words and `more`."""
+    """A byte-level BPE tokenizer that keeps digits apart, trained on the text tasks, questions' words and `more`."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
