@@ -22,6 +22,11 @@ from wings_hf.evaluation.sets import IMAGE_SETS
         ("none", None),
         ("", None),
         ("I'd say a Dog", None),
+        ("B\nBecause A is a cat", "B"),
+        ("A dog stands there. The answer is C.", "C"),
+        ("A dog stands there: D", "D"),
+        ("The correct answer is a cat", None),
+        ("option a, I think", "A"),
     ],
 )
 def test_letters(answer: str, letter: str | None) -> None:

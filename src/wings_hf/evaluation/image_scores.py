@@ -10,8 +10,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-WORDS = r"(?:answer|option|choice|选项|答案)(?:\s+is|是|为)?"
-NAMED = re.compile(WORDS + r"\s*[:\uff1a]?\s*\(?([A-Ha-h])(?![A-Za-z])", re.IGNORECASE)
+WORDS = r"(?i:answer|option|choice|选项|答案)(?i:\s+is|是|为)?"
+SMALL = (
+    r"[a-h](?=\s*(?:[).:,]|$))"  # a small letter is one only where no word goes on: "the answer is a cat" names none
+)
+NAMED = re.compile(WORDS + rf"\s*[:\uff1a]?\s*\(?([A-H](?![A-Za-z])|{SMALL})", re.MULTILINE)
+FIRST = re.compile(r"\(?([A-H])(?:[).:,]|\s*$)", re.MULTILINE)
 YES_NO = {"yes": "1", "no": "0"}
 
 
@@ -33,7 +37,7 @@ def score_of(metric: str, rule: str, sample: Mapping[str, Any]) -> float | None:
 def read_letter(answer: str) -> str | None:
     """The letter an answer names: "B", "(B)", "B. a cat", "The answer is B". None where it names none."""
     text = answer.strip()
-    first = re.match(r"\(?([A-H])(?:[).:,\s]|$)", text)
+    first = FIRST.match(text)
     if first:
         return first.group(1)
     named = NAMED.findall(text)
