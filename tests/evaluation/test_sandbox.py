@@ -3,6 +3,7 @@
 """A model's programs: right ones pass, wrong ones fail, hostile ones end."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from wings_hf.evaluation.sandbox import run_tests
+from wings_hf.evaluation.sandbox_child import REFUSED_CALLS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="programs of a model are run on Linux alone")
 
@@ -75,6 +77,17 @@ def test_files_stay_small_and_in_their_folder(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.write_text("x")
     assert not run_tests(f"import os; os.remove({str(kept)!r})", ["assert True"]).passed and kept.exists()
+
+
+@pytest.mark.parametrize("call", ["truncate({}, 0)", "chmod({}, 0)", "chown({}, 1, 1)", "utime({}, (0, 0))"])
+def test_files_outside_keep_what_landlock_does_not_guard(tmp_path: Path, call: str) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("x")
+    before = kept.stat()
+    outcome = run_tests(f"import os; os.{call.format(repr(str(kept)))}", ["assert True"])
+    if not outcome.isolation["processes"] or (outcome.passed and platform.machine() not in REFUSED_CALLS):
+        pytest.skip("no filter of system calls here")
+    assert outcome.reason == "failed PermissionError" and kept.stat() == before
 
 
 def test_the_environment_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,12 +23,19 @@ LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 ALLOW, REFUSE = 0x7FFF0000, 0x00050001  # refused calls fail with EPERM
 ARCHITECTURE_OFFSET, CALL_OFFSET = 4, 0
 X32 = 0x40000000
-# Second processes and threads, signals, tracing, sockets, mounts: the architecture's code and its numbers of
+IO_URING = (425, 426, 427)  # does what is asked of it without a system call that could be refused
+# Second processes and threads, signals, tracing, sockets, mounts, and what Landlock lets by (it may change any file of
+# the user: truncate, modes, owners, times, attributes). The architecture's code and its numbers of
 # clone, clone3, fork, vfork, kill, tkill, tgkill, pidfd_send_signal, ptrace, process_vm_writev, socket, socketpair,
-# mount.
+# mount; truncate, chmod, fchmod, fchmodat, fchmodat2, chown, fchown, lchown, fchownat, utime, utimes, futimesat,
+# utimensat, (f, l)setxattr, (f, l)removexattr.
+X86_64 = (56, 435, 57, 58, 62, 200, 234, 424, 101, 311, 41, 53, 165)
+X86_64_FILES = (76, 90, 91, 268, 452, 92, 93, 94, 260, 132, 235, 261, 280, 188, 189, 190, 197, 198, 199)
+AARCH64 = (220, 435, 129, 130, 131, 424, 117, 271, 198, 199, 40)
+AARCH64_FILES = (45, 52, 53, 452, 54, 55, 88, 5, 6, 7, 14, 15, 16)
 REFUSED_CALLS = {
-    "x86_64": (0xC000003E, (56, 435, 57, 58, 62, 200, 234, 424, 101, 311, 41, 53, 165)),
-    "aarch64": (0xC00000B7, (220, 435, 129, 130, 131, 424, 117, 271, 198, 199, 40)),
+    "x86_64": (0xC000003E, (*X86_64, *X86_64_FILES, *IO_URING)),
+    "aarch64": (0xC00000B7, (*AARCH64, *AARCH64_FILES, *IO_URING)),
 }
 
 
@@ -69,7 +76,7 @@ def writing_only_to(folder: str, libc: ctypes.CDLL) -> bool:
 
 
 def without_calls(libc: ctypes.CDLL) -> bool:
-    """No second process, thread, signal or socket (seccomp)."""
+    """No second process, thread, signal, socket or change of a file that is not open for writing (seccomp)."""
     if platform.machine() not in REFUSED_CALLS:
         return False
     architecture, refused = REFUSED_CALLS[platform.machine()]
