@@ -157,7 +157,10 @@ def test_science_questions_with_images(tmp_path: Path) -> None:
     [
         ("a_test.csv", "q,a,b,c,d,A\nq,a,b,c,B\n", "record 1: 5 fields"),
         ("a_test.csv", "q,a,b,c,d,A\nq,a,b,c,d,E\n", "answer 'E', expected one of"),
+        ("a_test.csv", "q,a,b,c,d,A\nq,a,b,c,d,AB\n", "record 1: answer 'AB', expected one of"),
         ("x.jsonl", '{"ctx_a": "", "endings": ["a"]}\n', "no 'label'"),
+        ("x.jsonl", '{"ctx_a": "", "endings": ["a"], "label": ""}\n', "record 0: label '', expected one of"),
+        ("x.jsonl", '{"content": ["#idiom#"], "candidates": ["a"], "answer": "b"}\n', "another form|answer 'b'"),
         ("x.jsonl", '{"goal": "", "sol1": "", "sol2": "", "label": 0}\n{broken\n', "line 2: not valid JSON"),
         ("x.jsonl", '{"context": "", "answerA": "", "answerC": "", "label": 1}\n', "no 'question'"),
         ("x.jsonl", '{"text": "", "target": "", "label": 1, "idx": 0}\n', "another form"),
@@ -168,11 +171,21 @@ def test_science_questions_with_images(tmp_path: Path) -> None:
         ("x.txt", "some prose", "no multiple-choice items"),
         ("x.jsonl", '{"id": "a", "question": "q", "choices": ["a"], "answer": 0}\n', "1 choices"),
         ("x.jsonl", '{"id": "a", "question": "q", "choices": ["a", "b"], "answer": 0, "wrong": 1}\n', "'wrong'"),
+        ("x.jsonl", '{"id": "a", "question": "q", "choices": ["a", "b"], "answer": 0}\n7\n', "record 1: .* found '7'"),
+        ("x.jsonl", '{"id": "a", "question": "q", "choices": ["a", "b"], "answer": 0.5}\n', "answer 0.5, expected"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list(read_items(benchmark_files.text(tmp_path / name, content)))
+
+
+def test_files_that_are_no_text_lie_beside_without_harm(tmp_path: Path) -> None:
+    for ending in (".csv", ".jsonl", ".json", ".txt"):
+        (tmp_path / f"other{ending}").write_bytes(b"\xff\xfe\x00\x81")
+    record = {"goal": "Open a jar", "sol1": "twist", "sol2": "eat", "label": 1}
+    benchmark_files.lines(tmp_path / "valid.jsonl", record)
+    assert len(list(read_items(tmp_path))) == 1
 
 
 def test_wrong_arguments(tmp_path: Path) -> None:

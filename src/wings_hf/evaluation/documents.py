@@ -60,9 +60,10 @@ def lines(path: Path) -> list[str]:
 
 def one_of(values: Any, value: Any, path: Path, record: int, what: str) -> int:
     """Index of `value` in `values`."""
+    values = list(values)
     if value not in values:
-        raise bad(path, record, f"{what} {value!r}, expected one of {list(values)}")
-    return list(values).index(value)
+        raise bad(path, record, f"{what} {value!r}, expected one of {values}")
+    return values.index(value)
 
 
 def mmlu(path: Path) -> Iterator[Document]:
@@ -93,7 +94,7 @@ def hellaswag(path: Path) -> Iterator[Document]:
     for number, record in enumerate(json_records(path)):
         if "label" not in record:
             raise bad(path, number, "no 'label': a test set without answers")
-        one_of(range(len(record["endings"])), int(record["label"]), path, number, "label")
+        one_of(map(str, range(len(record["endings"]))), str(record["label"]), path, number, "label")
         yield {**record, "label": str(record["label"])}
 
 
@@ -255,7 +256,7 @@ def read_documents(path: Path, name: str) -> Iterator[Document]:
             yield document
     except KeyError as error:
         raise ValueError(f"{path}: a record has no {error}, which every record of {name} has.") from error
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, IndexError, csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: a record has another form than those of {name} ({error}).") from error
 
 
@@ -275,7 +276,10 @@ FIELDS: tuple[tuple[str, frozenset[str]], ...] = (  # a record with these fields
 def recognise(path: Path) -> str | None:
     """The set a file is of, by what it holds; None for labels, licences and whatever else lies beside."""
     if path.suffix == ".csv":
-        first = next(csv_rows(path), [])
+        try:
+            first = next(csv_rows(path), [])
+        except (csv.Error, UnicodeDecodeError):  # some other table
+            return None
         if {"Question", "A", "Answer"} <= set(first):
             return "cmmlu"
         return "mmlu" if len(first) == 6 and first[5].strip() in tuple(LETTERS[:4]) else None

@@ -96,7 +96,7 @@ def _recognise(file: Path) -> str | None:
     if file.name == "problems.json":
         return "scienceqa"
     if file.suffix == ".jsonl":
-        with open(file, encoding="utf-8-sig") as opened:
+        with open(file, encoding="utf-8-sig", errors="replace") as opened:
             first = opened.readline()
         if re.search(r'"choices"\s*:\s*\[', first) and re.search(r'"answer"\s*:\s*\d', first):
             return "items"
@@ -246,10 +246,15 @@ def _is_below(folder: Path, root: Path) -> bool:
 def _own_items(path: Path, root: Path) -> Iterator[Item]:
     names = set(Item.__dataclass_fields__)
     for number, record in enumerate(json_records(path)):
+        if not isinstance(record, dict):
+            raise bad(path, number, f"expected an object, found {str(record)[:60]!r}")
         unknown = set(record) - names
         missing = {"id", "question", "choices", "answer"} - set(record)
         if unknown or missing:
             raise bad(path, number, f"unknown or missing field {sorted(unknown | missing)[0]!r}")
+        if not isinstance(record["choices"], list) or type(record["answer"]) is not int:
+            answer, choices = record["answer"], str(record["choices"])[:60]
+            raise bad(path, number, f"choices {choices!r} and answer {answer!r}, expected a list and an index")
         images = tuple(str(path.parent / image) for image in record.get("images", ()))
         yield Item(**{**record, "choices": tuple(record["choices"]), "images": images})
 
