@@ -4,7 +4,7 @@
 
     python experiments/run_forgetting.py small                  # the core eight, 3 seeds: under 40 minutes on 2 cores
     python experiments/run_forgetting.py small --methods all    # the rest of the grid; goes on from what is there
-    python experiments/run_forgetting.py gpu --methods all --minutes 10 --workers 1    # again, until all is done
+    python experiments/run_forgetting.py gpu --methods all --minutes 8 --workers 1     # again, until all is done
     python experiments/run_forgetting.py quick                  # a few steps of everything; the numbers mean nothing
     python experiments/run_forgetting.py report                 # tables and plots of recorded results, into docs/
 
