@@ -13,8 +13,9 @@ from PIL import Image
 
 from wings_hf.cli.main import main
 from wings_hf.evaluation.comparison import as_table, compare, pareto_front
+from wings_hf.evaluation.local import LocalTask
 from wings_hf.evaluation.records import Run
-from wings_hf.evaluation.run import Missing, needs
+from wings_hf.evaluation.run import Missing, _check_same, needs
 from wings_hf.evaluation.sets import IMAGE_SETS, SETS, TEXT_SETS, choose
 from wings_hf.evaluation.settings import Settings
 from wings_hf.evaluation.summary import scores_of, sets_in, summarise
@@ -72,6 +73,16 @@ def test_a_run_goes_on_only_as_it_began(tmp_path: Path) -> None:
         Run(tmp_path / "nothing").about()
 
 
+def test_a_finished_task_of_another_metric_or_other_files_is_not_taken(tmp_path: Path) -> None:
+    record = make_run(tmp_path, mmlu=[1, 0]).tasks("mmlu")[0] | {"data": {"files": {"a.csv": "1"}}}
+    _check_same(record, SETS["mmlu"], LocalTask({}, {"a.csv": "1"}))
+    _check_same(None, SETS["mmlu"], None)
+    with pytest.raises(ValueError, match="metric acc, and acc_norm is asked for"):
+        _check_same(record, SETS["hellaswag"], LocalTask({}, {"a.csv": "1"}))
+    with pytest.raises(ValueError, match=r"a\.csv has changed since"):
+        _check_same(record, SETS["mmlu"], LocalTask({}, {"a.csv": "2"}))
+
+
 def test_a_task_is_finished_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     run = Run.open(tmp_path, MODEL, {})
 
@@ -108,6 +119,25 @@ def test_a_run_against_itself_keeps_everything(tmp_path: Path) -> None:
     found = summarise(run, run)
     assert found["retention"] == {"mean": 1.0, "interval": (1.0, 1.0), "sets": 2}
     assert {each["base"]["p"] for each in found["sets"].values()} == {1.0}
+
+
+@pytest.mark.parametrize(("field", "value"), [("shots", 5), ("metric", "acc_norm")])
+def test_a_base_that_was_asked_otherwise_is_refused(tmp_path: Path, field: str, value: object) -> None:
+    run, base = make_run(tmp_path / "a", mmlu=[1, 0]), make_run(tmp_path / "b", mmlu=[1, 0])
+    (record,) = base.tasks("mmlu")
+    base.write("tasks/mmlu/mmlu_x.json", {**record, field: value})
+    with pytest.raises(ValueError, match=f"{field} .*, and {value} in the base's run"):
+        summarise(run, base)
+
+
+def test_a_base_that_was_asked_other_questions_is_refused(tmp_path: Path) -> None:
+    run, base = make_run(tmp_path / "a", mmlu=[1, 0]), make_run(tmp_path / "b", mmlu=[1, 0])
+    for each, word in ((run, "x"), (base, "y")):
+        (record,) = each.tasks("mmlu")
+        samples = [{**sample, "doc_hash": word} for sample in each.samples("mmlu")]
+        each.finish("mmlu", "mmlu_x", record, samples)
+    with pytest.raises(ValueError, match="mmlu_x/0 is another question"):
+        summarise(run, base)
 
 
 def test_only_questions_of_both_runs_are_paired(tmp_path: Path) -> None:

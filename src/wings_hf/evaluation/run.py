@@ -123,6 +123,7 @@ class Evaluation:
         tasks = self.text().tasks(chosen)
         for number, (task, local) in enumerate(tasks.items(), 1):
             place = f"{where} {task}" + (f" ({number}/{len(tasks)})" if len(tasks) > 1 else "")
+            _check_same(run.finished(chosen.name, task), chosen, local)
             self._run_task(run, chosen, task, place, partial(self.text().run, chosen, task, local))
 
     def _ask_image(self, chosen: ImageSet) -> tuple[Any, Any]:
@@ -143,6 +144,27 @@ class Evaluation:
         self.say(f"{where}: {_shown(record)}")
 
 
+def _check_same(record: dict[str, Any] | None, chosen: TextSet, local: Any) -> None:
+    """
+    Raises:
+        ValueError: the finished task was scored by another metric, or asked of other local files.
+    """
+    if record is None:
+        return
+    if record["metric"].partition(",")[0] != chosen.metric:
+        raise ValueError(
+            f"{record['task']} is finished with the metric {record['metric']}, and {chosen.metric} is asked for: "
+            "choose another --output."
+        )
+    files = local.files if local is not None else {}
+    changed = sorted(set(files.items()) ^ set(record["data"].get("files", {}).items()))
+    if changed:
+        raise ValueError(
+            f"{record['task']} is finished, and {changed[0][0]} has changed since: choose another --output."
+        )
+
+
 def _shown(record: dict[str, Any]) -> str:
     score = "no score" if record["score"] is None else f"{100 * record['score']:.1f} %"
-    return f"{score} of {record['n']} ({record['metric']}, {record['shots']} shots)"
+    cut = f"; {record['cut']} requests too long, their beginning was cut off" if record.get("cut") else ""
+    return f"{score} of {record['n']} ({record['metric']}, {record['shots']} shots{cut})"

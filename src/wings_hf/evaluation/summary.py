@@ -33,6 +33,9 @@ def summarise(run: Run, base: Run | None = None, kept: Collection[str] | None = 
 
     Args:
         kept: only these sets; None for all.
+
+    Raises:
+        ValueError: the base was asked other questions, with another number of examples, or scored by another metric.
     """
     names = [name for name in sets_in(run) if kept is None or name in kept]
     scores = scores_of(run, names)
@@ -45,8 +48,28 @@ def summarise(run: Run, base: Run | None = None, kept: Collection[str] | None = 
             mean = float(np.mean([np.mean(group) for group in groups]))
             summary["means"][kind] = {"score": mean, "interval": mean_interval(groups), "sets": len(groups)}
     if base is not None:
+        _check_alike(run, base, [name for name in names if sets[name]["kind"] == "text"])
         _compare(summary, scores, scores_of(base, names), base.about()["model"]["name"])
     return summary
+
+
+def _check_alike(run: Run, base: Run, names: Sequence[str]) -> None:
+    for name in names:
+        theirs = {task["task"]: task for task in base.tasks(name)}
+        for task in run.tasks(name):
+            for what in ("metric", "shots"):
+                other = theirs.get(task["task"], task)[what]
+                if other != task[what]:
+                    raise ValueError(
+                        f"{task['task']}: {what} {task[what]}, and {other} in the base's run {base.folder}: "
+                        "expected both asked alike."
+                    )
+        asked = {sample["id"]: sample.get("doc_hash") for sample in base.samples(name)}
+        other = next(
+            (s["id"] for s in run.samples(name) if asked.get(s["id"], s.get("doc_hash")) != s.get("doc_hash")), ""
+        )
+        if other:
+            raise ValueError(f"{other} is another question in the base's run {base.folder}: expected the same data.")
 
 
 def _set_summary(run: Run, name: str, scores: dict[str, float] | None) -> dict[str, Any]:
@@ -102,6 +125,8 @@ def _retention_interval(
         return None
     table = np.stack(columns)
     means = table[:, np.isfinite(table).all(axis=0)].mean(axis=0)  # without draws in which the base got nothing right
+    if not len(means):
+        return None
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 
