@@ -86,6 +86,17 @@ def test_prompts_are_the_harness_own_and_scores_follow_the_logits(folder: Path, 
         assert sample["score"] == float(chances.index(max(chances)) == sample["target"])
 
 
+@pytest.mark.parametrize(("name", "length", "tokens"), [("mmlu", 40, 40 + 1), ("gsm8k", 258, 258 - 256)])
+def test_prompts_that_are_cut_are_counted(folder: Path, tmp_path: Path, name: str, length: int, tokens: int) -> None:
+    """The harness drops the beginning of what is too long: of a prompt with choices, and of one to go on from."""
+    asked = evaluation(folder, max_length=length)
+    asked.run([SETS[name]], tmp_path)
+    samples = list(Run(tmp_path).samples(name))
+    rows = [s["context"] + text for s in samples for text in s.get("continuations", [""])]
+    long = sum(len(asked.processor(text)["input_ids"]) > tokens for text in rows)
+    assert [record["cut"] for record in Run(tmp_path).tasks(name)] == [long] and long > 0
+
+
 def test_wings_that_never_saw_an_image_answers_as_its_language_model(folder: Path, tmp_path: Path) -> None:
     sets = choose("mmlu,hellaswag,gsm8k")
     evaluation(folder).run(sets, tmp_path / "base")

@@ -47,6 +47,18 @@ class WingsLM(HFLM):
         tokenizer = getattr(self.processor, "tokenizer", self.processor)
         super().__init__(pretrained, tokenizer=tokenizer, device=device or default_device(), **arguments)
         self.max_image_pixels = int(max_image_pixels) if max_image_pixels else None
+        self.cut = 0  # requests of texts that were longer than the model reads: the harness drops their beginning
+
+    def _loglikelihood_tokens(self, requests: Any, *arguments: Any, **named: Any) -> list[tuple[float, bool]]:
+        self.cut += sum(len(context) + len(answer) > self.max_length + 1 for _, context, answer in requests)
+        return super()._loglikelihood_tokens(requests, *arguments, **named)
+
+    def tok_batch_encode(
+        self, strings: Any, *arguments: Any, left_truncate_len: int | None = None, **named: Any
+    ) -> Any:
+        if left_truncate_len:
+            self.cut += sum(len(self.tok_encode(text)) > left_truncate_len for text in strings)
+        return super().tok_batch_encode(strings, *arguments, left_truncate_len=left_truncate_len, **named)
 
     def scorer(self) -> Scorer:
         size = self.batch_size if isinstance(self.batch_size, int) else 1

@@ -63,6 +63,7 @@ class TextRunner:
         built = self._build(task, local)
         shots = self._shots(built, chosen, local)
         built.set_config(key="num_fewshot", value=shots)
+        self.lm.cut = 0
         results = self._ask(built)
         assert results is not None, "one process alone asks, so it has the results"
         records = [s for s in results["samples"][task] if s["filter"] == chosen.filter]
@@ -82,6 +83,7 @@ class TextRunner:
             "n": len(samples),
             "majority": majority(samples),
             "shots": shots,
+            "cut": self.lm.cut,
             "harness_results": {k: v for k, v in results["results"][task].items() if isinstance(v, int | float)},
             "data": {"files": local.files} if local is not None else {"hub": config.get("dataset_path")},
             "prompts": {name: str(config[name]) for name in SHOWN if config.get(name) is not None},
