@@ -27,6 +27,7 @@ from transformers import (
 from wings_hf import WingsForCausalLM, WingsProcessor
 
 ROOT = Path(__file__).parents[1]
+CODE = ("src", "tests", "scripts", "benchmarks", "examples", "experiments")  # whose files pages may name
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python(?P<flags>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 SIZE = 16
@@ -98,9 +99,7 @@ def test_links_and_names_of_files_lead_somewhere(page):
     text = page.read_text()
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", text):
         assert (page.parent / target).exists(), target
-    files = {
-        path.name for folder in ("src", "tests", "scripts", "benchmarks", "examples", "experiments") for path in (ROOT / folder).rglob("*.py")
-    }
+    files = {path.name for folder in CODE for path in (ROOT / folder).rglob("*.py")}
     for name in re.findall(r"`([\w/]+\.py)(?:::\w+)?`", text):
         assert Path(name).name in files, name
         assert "/" not in name or (ROOT / name).exists(), name
