@@ -13,6 +13,7 @@ from scipy.stats import t
 
 from forgetting.records import Record
 from forgetting.worlds import WORLDS
+from wings_hf.evaluation.comparison import pareto_front
 from wings_hf.evaluation.statistics import retention
 
 LEVEL = 0.95
@@ -116,10 +117,6 @@ def _row(records: Sequence[Record], base: Record) -> Row:
 
 def front(rows: Sequence[Row], x: str = "retention", y: str = "image") -> list[Row]:
     """Rows that no other beats in both measures, by rising `x`."""
-
-    def beaten(row: Row) -> bool:
-        mine = row.measures[x].mean, row.measures[y].mean
-        theirs = [(other.measures[x].mean, other.measures[y].mean) for other in rows]
-        return any(a >= mine[0] and b >= mine[1] and (a, b) != mine for a, b in theirs)
-
-    return sorted((row for row in rows if not beaten(row)), key=lambda row: row.measures[x].mean)
+    by_method = {row.method: row for row in rows}
+    points = {method: (row.measures[x].mean, row.measures[y].mean) for method, row in by_method.items()}
+    return [by_method[method] for method in pareto_front(points)]

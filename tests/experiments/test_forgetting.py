@@ -234,6 +234,7 @@ def record_of(method: str, image: float, text: str, seed: int = 0) -> dict:
         "method": method,
         "title": method,
         "family": "base" if method == "base" else "wings",
+        "world": "digits",
         "seed": seed,
         "accuracy": {"image": image, "text": text.count("1") / len(text)},
         "answers": {"text": {"task": text}},

@@ -65,7 +65,10 @@ def test_options_reach_the_scoring(folder: Path) -> None:
     ]
     argv += ["--output", str(folder / "blind"), "--blind", "blank", "--history", "model", "--answers", "text"]
     assert cli.main([*argv, "--settings", "T,V", "V", "--limit", "2", "--cache", "recompute"]) == 0
-    whole = json.loads(next((folder / "blind").glob("*/results.json")).read_text())
+    (kept,) = (folder / "blind").glob("*/results.json")
+    whole = json.loads(kept.read_text())
+    assert kept.parent.name.endswith("-answers=text-history=model-blind=blank-limit=2")
+    assert whole["name"] == "tiny-wings answers=text history=model blind=blank limit=2"
     assert list(whole["scores"]["settings"]) == ["TV", "V"]
     assert whole["options"]["blind"] == "blank" and whole["options"]["history"] == "model"
     assert whole["scores"]["settings"]["V"]["conversations"] == 2 and whole["cache"]["TV"] == "recompute"

@@ -146,9 +146,11 @@ def _results_of(name: str, args: argparse.Namespace) -> Any:
     device = default_device() if args.device == "auto" else args.device
     model, processor = load(name, args.trust_remote_code, dtype="auto")
     short = Path(name).resolve().name if Path(name).exists() else name
-    results = score(benchmark, model.to(device), processor, options, short, _progress(short))
+    asked = options.departures()
+    shown = " ".join([short, *asked])
+    results = score(benchmark, model.to(device), processor, options, shown, _progress(shown))
     print()
-    results.save(args.output / _folder_name(name))
+    results.save(args.output / "-".join([_folder_name(name), *asked]))
     return results
 
 

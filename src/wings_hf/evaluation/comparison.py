@@ -23,10 +23,11 @@ def compare(runs: Mapping[str, Run], base: Run | None = None) -> dict[str, Any]:
         that some run lacks.
 
     Raises:
-        ValueError: fewer than one run, a folder without a run, or no set in common.
+        ValueError: fewer than one run, a folder without a run, no set in common, or runs that were asked otherwise.
     """
     if not runs:
         raise ValueError("no runs to compare: expected at least one folder of `wings-hf evaluate`.")
+    _check_alike(runs)
     kinds: dict[str, str] = {}
     having: dict[str, list[str]] = {}
     for name, run in runs.items():
@@ -44,6 +45,14 @@ def compare(runs: Mapping[str, Run], base: Run | None = None) -> dict[str, Any]:
         "left_out": sorted(set(kinds) - kept),
         "runs": {name: {**each, "front": name in front if name in points else None} for name, each in found.items()},
     }
+
+
+def _check_alike(runs: Mapping[str, Run]) -> None:
+    for name in ("limit", "shots", "chat", "system", "seed"):
+        values = {run: about.about()["settings"].get(name) for run, about in runs.items()}
+        if len(set(values.values())) > 1:
+            said = ", ".join(f"{run}: {value}" for run, value in values.items())
+            raise ValueError(f"the runs differ in {name} ({said}): expected runs that were asked the same.")
 
 
 def _has_kind(own: Sequence[str], kinds: Mapping[str, str], kind: str) -> bool:

@@ -179,3 +179,7 @@ def check_alike(results: Sequence[Results]) -> None:
         raise ValueError("no results: expected those of at least one model.")
     if len({one.facts["benchmark"]["sha256"] for one in results}) > 1:
         raise ValueError("these results are of different benchmarks: score all models on one.")
+    for name in ("limit", "answers", "history"):
+        values = [one.facts["options"][name] for one in results]
+        if len(set(values)) > 1:
+            raise ValueError(f"these results differ in {name} ({', '.join(map(str, values))}): score all models alike.")

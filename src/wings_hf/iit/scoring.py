@@ -50,6 +50,12 @@ class ScoreOptions:
     blind: Literal["blank", "removed"] | None = None
     limit: int | None = None
 
+    def departures(self) -> list[str]:
+        """What changes scores and is not as it is by default: "blind=blank"."""
+        defaults = ScoreOptions()
+        names = ("answers", "history", "blind", "limit")
+        return [f"{name}={getattr(self, name)}" for name in names if getattr(self, name) != getattr(defaults, name)]
+
     def __post_init__(self) -> None:
         allowed = {
             "answers": ANSWER_FORMS,
