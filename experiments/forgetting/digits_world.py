@@ -19,7 +19,7 @@ from wings_hf.demo.digits import VISUAL_TASKS, DigitSet, write_digits
 from wings_hf.demo.fitting import Fit
 from wings_hf.demo.parts import build_digit_classifier, build_language_model, build_processor, build_tokenizer
 from wings_hf.demo.text_tasks import TEXT_TASKS
-from wings_hf.demo.tower_data import TowerBatches
+from wings_hf.demo.tower_data import tower_fit
 
 LANGUAGE_BATCH, LANGUAGE_TURNS = 16, 3
 
@@ -67,15 +67,9 @@ class DigitsWorld(World):
     @cached_property
     def _tower(self) -> Fit:
         settings = self.settings
-        data = TowerBatches(self.digits["train"], self.processor.image_processor, settings.tower_steps)
-        return Fit(
-            "vision tower",
-            self.folder / "vision_tower",
-            data,
-            learning_rate=settings.tower_rate,
-            use_cpu=self.device == "cpu",
-            keeps=lambda classifier: classifier.vision_model,
-        )
+        folder, digits = self.folder / "vision_tower", self.digits["train"]
+        steps, rate, on_cpu = settings.tower_steps, settings.tower_rate, self.device == "cpu"
+        return tower_fit(folder, digits, self.processor.image_processor, steps, rate, on_cpu)
 
     @cached_property
     def _language(self) -> Fit:

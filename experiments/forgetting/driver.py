@@ -56,9 +56,10 @@ def plan(place: Place, methods: Sequence[str], seeds: Iterable[int]) -> list[Job
     runs = place.runs()
     jobs: dict[tuple[Any, ...], Job] = {}
 
-    def add(action: str, *arguments: Any, after: Iterable[Job | None] = ()) -> Job:
+    def add(action: str, *arguments: Any, after: Iterable[Job | None] = (), key: str | None = None) -> Job:
+        """A job, or the one that is planned already; `key` stands for the method where several share a job."""
         job = Job(action, arguments, tuple(filter(None, after)))
-        return jobs.setdefault((action, *arguments), job)
+        return jobs.setdefault((action, key or arguments[:1], arguments[1:]), job)
 
     def trained(name: str, seed: int) -> Job | None:
         method = METHODS[name]
@@ -66,9 +67,9 @@ def plan(place: Place, methods: Sequence[str], seeds: Iterable[int]) -> list[Job
             return None
         if method.derived_from:
             return add("tune", name, seed, after=[trained(method.derived_from, seed)])
-        key = runs.align_key(method)
         aligned = runs.align_folder(method, seed).exists()
-        return add("tune", name, seed, after=[] if aligned else [add("align", key, name, seed)])
+        first = None if aligned else add("align", name, seed, key=runs.align_key(method))
+        return add("tune", name, seed, after=[first])
 
     if not record_path(place.results, "base", 0).exists():
         add("base")
@@ -76,18 +77,7 @@ def plan(place: Place, methods: Sequence[str], seeds: Iterable[int]) -> list[Job
         for name in methods:
             if not record_path(place.results, name, seed).exists():
                 add("record", name, seed, after=[trained(name, seed)])
-    return _first_of_a_kind(list(jobs.values()))
-
-
-def _first_of_a_kind(jobs: list[Job]) -> list[Job]:
-    """One alignment for each key and seed, whichever method asked first."""
-    chosen = {(job.arguments[0], job.arguments[2]): job for job in reversed(jobs) if job.action == "align"}
-
-    def same(job: Job) -> Job:
-        return chosen[job.arguments[0], job.arguments[2]] if job.action == "align" else job
-
-    kept = {id(same(job)): same(job) for job in jobs}
-    return [Job(job.action, job.arguments, tuple(map(same, job.after))) for job in kept.values()]
+    return list(jobs.values())
 
 
 # ---- in the processes ---------------------------------------------------------------------------------------------
@@ -120,7 +110,7 @@ def work(place: Place, job: Job) -> Record | None:
         case "base":
             return write_base_record(runs, place.results)
         case "align":
-            return runs.align(METHODS[job.arguments[1]], job.arguments[2])
+            return runs.align(METHODS[job.arguments[0]], job.arguments[1])
         case "tune":
             return runs.tune(METHODS[job.arguments[0]], job.arguments[1])
         case "record":

@@ -28,7 +28,7 @@ from wings_hf.demo.parts import build_digit_classifier, build_language_model, bu
 from wings_hf.demo.scoring import Answers, accuracy, exact_matches
 from wings_hf.demo.settings import DemoSettings
 from wings_hf.demo.text_tasks import TEXT_TASKS
-from wings_hf.demo.tower_data import TowerBatches
+from wings_hf.demo.tower_data import tower_fit
 from wings_hf.modeling.modeling_wings import WingsForCausalLM
 from wings_hf.training.recipes import Recipe, load_recipe
 from wings_hf.training.stages import Stage
@@ -109,14 +109,9 @@ class Experiment:
     @cached_property
     def tower(self) -> Fit:
         settings = self.settings
-        data = TowerBatches(self.digits["train"], self.processor.image_processor, settings.tower_steps)
-        return Fit(
-            "vision tower",
-            self.folder / "vision_tower",
-            data,
-            learning_rate=settings.tower_rate,
-            keeps=lambda classifier: classifier.vision_model,  # without its head
-        )
+        image_processor = self.processor.image_processor
+        folder, digits = self.folder / "vision_tower", self.digits["train"]
+        return tower_fit(folder, digits, image_processor, settings.tower_steps, settings.tower_rate)
 
     @cached_property
     def language(self) -> Fit:

@@ -3,6 +3,7 @@
 """What the demo's vision tower learns from: training digits, slightly turned, shifted and scaled each time."""
 
 from math import pi
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset
 
 from wings_hf.demo.conversations import Batch
 from wings_hf.demo.digits import DigitSet
+from wings_hf.demo.fitting import Fit
 
 BLACK = -1.0  # after the image processor's normalisation
 
@@ -31,6 +33,20 @@ class TowerBatches(Dataset):
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
         chosen = torch.randint(len(self.values), (self.batch_size,), generator=generator)
         return {"pixel_values": distort(self.pixels[chosen], generator), "labels": self.values[chosen]}
+
+
+def tower_fit(
+    folder: Path, digits: DigitSet, image_processor, steps: int, learning_rate: float, use_cpu: bool = True
+) -> Fit:
+    """The fit of a digit classifier (`parts.build_digit_classifier`) that keeps its vision tower, without its head."""
+    return Fit(
+        "vision tower",
+        folder,
+        TowerBatches(digits, image_processor, steps),
+        learning_rate=learning_rate,
+        keeps=lambda classifier: classifier.vision_model,
+        use_cpu=use_cpu,
+    )
 
 
 def distort(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
