@@ -26,7 +26,7 @@ def test_help_names_the_commands_and_shows_how(argv: list[str], capsys: pytest.C
     assert leaving.value.code == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in (argv or COMMANDS))
-    assert argv == [] or "--debug" in printed
+    assert "--debug" in printed or "ACTION" in printed
 
 
 @pytest.mark.parametrize("argv", [[], ["fly"], ["demo", "--seeds", "many"], ["train", "--feather", "0"]])

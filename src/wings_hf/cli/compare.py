@@ -3,8 +3,9 @@
 """Set runs of `wings-hf evaluate` side by side: a table, and the Pareto front of image score against retention."""
 
 import argparse
-import json
 from pathlib import Path
+
+from wings_hf.cli.output import add_json, note, result
 
 HELP = "compare measured models: what they see against what they kept"
 EXAMPLE = """RUN is a folder of `wings-hf evaluate`, or NAME=FOLDER to be shown as NAME.
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="STEM", help="write STEM.png, STEM.svg and STEM.json of the Pareto front"
     )
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,13 +36,13 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"two runs are called {name!r}: name them, as NAME=FOLDER.")
         runs[name] = Run(Path(folder))
     comparison = compare(runs, Run(Path(args.base)) if args.base else None)
-    print(json.dumps(comparison, indent=2) if args.json else as_table(comparison))
+    result(args, comparison, as_table(comparison))
     if args.output is not None:
-        _draw(comparison, args.output, args.json)
+        _draw(comparison, args.output)
     return 0
 
 
-def _draw(comparison: dict, stem: Path, quiet: bool) -> None:
+def _draw(comparison: dict, stem: Path) -> None:
     from wings_hf.evaluation.run import needs
 
     needs("matplotlib", "plots")
@@ -54,8 +55,7 @@ def _draw(comparison: dict, stem: Path, quiet: bool) -> None:
         for kind in ("text", "image")
     ]
     paths = draw_pareto(points_of(comparison), stem, comparison["base"], *counts)
-    if not quiet:
-        print("\nwrote", ", ".join(map(str, paths)))
+    note(f"wrote {', '.join(map(str, paths))}")
 
 
 def _named(given: str) -> tuple[str, str]:

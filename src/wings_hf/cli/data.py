@@ -30,7 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="examine every record",
         description=__doc__,
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     check.add_argument("paths", nargs="*", metavar="PATH", help="files, patterns of files, folders")
     check.add_argument("--dataset", action="append", default=[], metavar="NAME", help="a data set on the Hub")
@@ -49,7 +48,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (one per core; 0: none)"
     )
     check.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
-    check.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks of failures")
 
 
 def run(args: argparse.Namespace) -> int:

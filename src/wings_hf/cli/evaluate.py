@@ -8,11 +8,11 @@ and versions; finished tasks are not asked again.
 """
 
 import argparse
-import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
+
+from wings_hf.cli.output import add_json, note, result
 
 HELP = "measure a model on text and image benchmarks"
 EXAMPLE = """examples:
@@ -49,14 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1234, metavar="N", help="of everything drawn (1234)")
     parser.add_argument("--revision", default="main", metavar="NAME", help="of a model on the Hub (main)")
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from wings_hf.evaluation.sets import choose
 
     if args.list:
-        print(_list_of_sets())
+        _list_sets(args)
         return 0
     if not args.model or not args.tasks:
         raise ValueError("name a MODEL and --tasks (--list names the sets).")
@@ -65,15 +65,12 @@ def run(args: argparse.Namespace) -> int:
     try:
         summary = _evaluate(args, sets, folder)
     except KeyboardInterrupt:
-        print(f"\nfinished tasks are kept in {folder}: the same command goes on from there", file=sys.stderr)
+        note(f"\nfinished tasks are kept in {folder}: the same command goes on from there")
         raise
-    if args.json:
-        print(json.dumps(summary, indent=2))
-    else:
-        from wings_hf.evaluation.tables import of_summary
+    from wings_hf.evaluation.tables import of_summary
 
-        print(of_summary(summary))
-        print(f"\nprompts, outputs and settings: {folder}")
+    result(args, summary, of_summary(summary))
+    note(f"\nprompts, outputs and settings: {folder}")
     return 0
 
 
@@ -102,7 +99,7 @@ def _evaluate(args: argparse.Namespace, sets: Any, folder: Path) -> dict[str, An
         if not text_sets:
             raise ValueError("--base measures a language model on text sets, and there are none in --tasks.")
         base = Run(folder / "base")
-        print(f"the base first: {args.base}", file=sys.stderr)
+        note(f"the base first: {args.base}")
         Evaluation(args.base, settings, args.trust_remote_code).run(text_sets, base.folder)
     return Evaluation(args.model, settings, args.trust_remote_code, args.revision).run(sets, folder, base)
 
@@ -111,11 +108,11 @@ def _file_name(model: str) -> str:
     return re.sub(r"[^\w.-]+", "--", model.strip("/.")) or "run"
 
 
-def _list_of_sets() -> str:
+def _list_sets(args: argparse.Namespace) -> None:
     from wings_hf.evaluation.sets import SETS, TextSet
 
-    lines = []
+    listed = []
     for each in SETS.values():
         harness = "lm-eval" if isinstance(each, TextSet) else "lmms-eval"
-        lines.append(f"{each.name:<15} {each.kind:<6} {harness:<10} {each.task}")
-    return "\n".join(lines)
+        listed.append({"name": each.name, "kind": each.kind, "harness": harness, "task": each.task})
+    result(args, listed, "\n".join("{name:<15} {kind:<6} {harness:<10} {task}".format(**each) for each in listed))

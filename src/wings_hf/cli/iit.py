@@ -23,19 +23,14 @@ of results from before.
 
 example:
   wings-hf iit score my-model/tune my-llm --benchmark iit --output iit-results"""
-EXTRAS = {"formatter_class": argparse.RawDescriptionHelpFormatter}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions: Any = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    _add_build(actions.add_parser("build", help="make a benchmark", epilog=BUILD, **EXTRAS))
-    _add_score(actions.add_parser("score", help="score models on it", epilog=SCORE, **EXTRAS))
+    _add_build(actions.add_parser("build", help="make a benchmark", epilog=BUILD))
+    _add_score(actions.add_parser("score", help="score models on it", epilog=SCORE))
     card = actions.add_parser("card", help="write its data card again and show it")
     card.add_argument("benchmark", type=Path, metavar="FOLDER")
-    for action in actions.choices.values():
-        action.add_argument(
-            "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks of failures"
-        )
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:

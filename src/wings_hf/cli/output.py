@@ -1,0 +1,162 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""What every command says, where and how loudly: results on stdout, everything else on stderr.
+
+A command calls `result` once, with the document of `--json` and the text for people, and `note` for whatever it says
+on the way. The options that go with this are added by `cli.main`. docs/command_line.md has the whole convention.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
+
+PACKAGE = logging.getLogger("wings_hf")
+logger = logging.getLogger(__name__)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option `--json` of a command that has a result; `result` obeys it."""
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON document, nothing else")
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """The options that all commands have."""
+    common = parser.add_argument_group("how it runs")
+    loudness = common.add_mutually_exclusive_group()
+    loudness.add_argument("-q", "--quiet", action="store_true", help="only the result, warnings left out, and errors")
+    loudness.add_argument("-v", "--verbose", action="store_true", help="also what transformers says, and loading bars")
+    common.add_argument("--debug", action="store_true", help="show the full traceback of a failure")
+
+
+def result(args: argparse.Namespace, document: Any, text: str | None = None) -> None:
+    """
+    Prints a command's result: the document where `--json` asks for it, else the text. To be called once.
+
+    Args:
+        document: what `json` can write; paths become strings. NaN and infinities are a ValueError: write null.
+        text: for people; nothing is printed where it is None or empty.
+    """
+    if getattr(args, "json", False) is True:
+        print(json.dumps(document, indent=2, allow_nan=False, default=_as_json), file=_Streams.results, flush=True)
+    elif text:
+        print(text, flush=True)
+
+
+def _as_json(value: Any) -> str:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON: {value!r}")
+
+
+def note(text: str) -> None:
+    """Says something on the way, on stderr; `--quiet` leaves it out."""
+    logger.info("%s", text)
+
+
+def warn(text: str) -> None:
+    """Says what may be wrong, on stderr; `--quiet` leaves it out."""
+    logger.warning("%s", text)
+
+
+def styled(text: str, style: str, stream: TextIO) -> str:
+    """`text` in a style ("1" bold, "31" red, ...) on a terminal that has not been asked for none (NO_COLOR)."""
+    return f"\033[{style}m{text}\033[0m" if colours(stream) else text
+
+
+def colours(stream: TextIO) -> bool:
+    """Whether to colour what goes to `stream` (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class _Streams:
+    results: TextIO | None = None  # where `--json` prints; None for the stdout of the moment
+
+
+class _Stderr(logging.StreamHandler):
+    """Writes to what `sys.stderr` is at the time."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+
+@contextmanager
+def reporting(args: argparse.Namespace) -> Iterator[None]:
+    """While a command runs: log levels and progress bars as asked for, and nothing but the document on stdout."""
+    with _log_to_stderr(args), _levels_of_libraries(args):
+        if getattr(args, "json", False) is not True:
+            yield
+            return
+        _Streams.results = sys.stdout
+        try:
+            with redirect_stdout(sys.stderr):
+                yield
+        finally:
+            _Streams.results = None
+
+
+@contextmanager
+def no_bars(quiet: bool) -> Iterator[None]:
+    """Without progress bars. To be entered early: tqdm reads this variable when it is imported first."""
+    if not quiet:
+        yield
+        return
+    before = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("TQDM_DISABLE")
+        if before is not None:
+            os.environ["TQDM_DISABLE"] = before
+
+
+@contextmanager
+def _log_to_stderr(args: argparse.Namespace) -> Iterator[None]:
+    level, propagate, handler = PACKAGE.level, PACKAGE.propagate, _Stderr()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    PACKAGE.addHandler(handler)
+    PACKAGE.setLevel(logging.ERROR if args.quiet else logging.DEBUG if args.verbose else logging.INFO)
+    PACKAGE.propagate = False
+    try:
+        yield
+    finally:
+        PACKAGE.removeHandler(handler)
+        PACKAGE.setLevel(level)
+        PACKAGE.propagate = propagate
+
+
+@contextmanager
+def _levels_of_libraries(args: argparse.Namespace) -> Iterator[None]:
+    """transformers and the Hub's client; light commands never import them."""
+    if "transformers" not in sys.modules:
+        yield
+        return
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils import logging as hub
+    from transformers.utils import logging as transformers
+
+    before = transformers.get_verbosity(), hub.get_verbosity(), transformers.is_progress_bar_enabled()
+    if args.quiet:
+        transformers.set_verbosity_error()
+        hub.set_verbosity_error()
+    elif args.verbose:
+        transformers.set_verbosity_info()
+    if not args.verbose:
+        transformers.disable_progress_bar()  # of loading weights, and
+        if not args.quiet and before[2]:
+            enable_progress_bars()  # of downloads, which can take long
+    try:
+        yield
+    finally:
+        transformers.set_verbosity(before[0])
+        hub.set_verbosity(before[1])
+        (transformers.enable_progress_bar if before[2] else disable_progress_bars)()
