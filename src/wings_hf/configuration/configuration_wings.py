@@ -10,6 +10,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.utils import CONFIG_NAME
 
 from wings_hf.configuration.wings_image_tokens import count_image_tokens
+from wings_hf.configuration.wings_sources import public_name
 from wings_hf.configuration.wings_towers import describe_tower, without_pooling
 from wings_hf.hub.wings_remote_code import MODEL_AUTO_MAP, flat_sources, write_code
 
@@ -132,6 +133,8 @@ class WingsConfig(PreTrainedConfig):
     def to_dict(self) -> dict[str, Any]:
         values = {**super().to_dict(), "auto_map": dict(MODEL_AUTO_MAP)}
         values.pop("code_modules", None)
+        for part in ("text_config", "vision_config"):
+            _name_in_public(values.get(part))
         return values
 
     def to_json_file(self, json_file_path: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
@@ -263,6 +266,14 @@ class WingsConfig(PreTrainedConfig):
             "select_strategy": self.vision_feature_select_strategy,
             "rounding": tower.rounding,
         }
+
+
+def _name_in_public(part: Any) -> None:
+    """Leaves in a part's plain values where it came from if that is a name on the Hub: paths are nobody's business."""
+    if isinstance(part, dict):
+        name = public_name(part.pop("_name_or_path", None))
+        if name:
+            part["_name_or_path"] = name
 
 
 def _has_rope(text_config: PreTrainedConfig) -> bool:

@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from wings_hf.configuration.wings_image_tokens import IMAGE_TOKEN
+from wings_hf.configuration.wings_sources import public_name
 from wings_hf.configuration.wings_towers import without_pooling
 from wings_hf.modeling.wings_vision import tower_arguments
 
@@ -30,6 +31,10 @@ def transplant(
     """See `WingsForCausalLM.from_backbones`."""
     text = _load_text(text_model, dtype, attn_implementation)
     vision = None if vision_model is None else _load_vision(vision_model, text.dtype, attn_implementation)
+    for loaded, source in ((text, text_model), (vision, vision_model)):
+        if loaded is not None and loaded is not source and not isinstance(source, nn.Module):
+            for config in (loaded.config, loaded.config.get_text_config(decoder=True)):
+                config._name_or_path = public_name(source)  # now, while it can be seen whether it is a folder
     if tokenizer is not None and "image_token_id" not in fields:
         fields["image_token_id"] = free_image_token_id(tokenizer)
     config = model_class.config_class(
