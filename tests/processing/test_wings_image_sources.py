@@ -3,10 +3,9 @@
 """Every kind of image a user may pass, and every way it may be wrong."""
 
 import base64
-import http.server
 import io
+import os
 import struct
-import threading
 import zlib
 from pathlib import Path
 
@@ -119,62 +118,40 @@ def test_base64_may_have_white_space_and_nothing_else():
         decode_base64("umläut")
 
 
-class Server:
-    """One image behind http on this machine; counts requests."""
-
-    def __init__(self, body: bytes) -> None:
-        self.requests = 0
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                outer.requests += 1
-                if self.path == "/moved":
-                    self.send_response(302)
-                    self.send_header("Location", "/image.png")
-                elif self.path == "/escape":
-                    self.send_response(302)
-                    self.send_header("Location", "file:///etc/hostname")
-                else:
-                    self.send_response(200 if self.path == "/image.png" else 404)
-                self.end_headers()
-                if self.path == "/image.png":
-                    self.wfile.write(body)
-
-            def log_message(self, *args):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-
-    def __enter__(self):
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *args):
-        self.server.shutdown()
-        self.server.server_close()
+# -- limits of what is read ----------------------------------------------------------------------------------
 
 
-def test_urls_are_fetched_only_when_asked_for(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-    with Server(encoded(picture())) as server:
-        with pytest.raises(ValueError, match=r"web address and nothing is fetched.*allow_urls=True"):
-            read(server.address + "/image.png")
-        assert server.requests == 0
-        assert_close(read(server.address + "/image.png", allow_urls=True), picture())
-        assert_close(read(server.address + "/moved", allow_urls=True), picture())
-        with pytest.raises(ValueError, match="cannot be fetched: HTTP Error 404"):
-            read(server.address + "/none", allow_urls=True)
-        with pytest.raises(ValueError, match="cannot be fetched"):
-            read(server.address + "/escape", allow_urls=True)
+def test_encoded_images_are_limited_in_bytes_wherever_they_come_from(tmp_path):
+    data = encoded(picture())
+    path = tmp_path / "picture.png"
+    path.write_bytes(data)
+    url = "data:image/png;base64," + base64.b64encode(data).decode()
+    for source in (data, memoryview(data), path, path.as_uri(), url, io.BytesIO(data), {"bytes": data}):
+        assert read(source, max_bytes=len(data)).shape == (30, 40, 3)
+        with pytest.raises(ValueError, match=f"its {len(data)} bytes are more than the limit of {len(data) - 1}"):
+            read(source, max_bytes=len(data) - 1)
 
 
-def test_downloads_are_bounded(monkeypatch):
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr("wings_hf.processing.wings_image_sources.MAX_DOWNLOAD_BYTES", 100)
-    with Server(encoded(picture())) as server, pytest.raises(ValueError, match="larger than 100 bytes"):
-        read(server.address + "/image.png", allow_urls=True)
+def test_what_may_never_end_is_not_read(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for name in (pipe, "/dev/zero", tmp_path):
+        with pytest.raises(ValueError, match="it is no regular file"):
+            read(name)
+    ends = os.pipe()
+    with open(ends[0], "rb") as stream, pytest.raises(ValueError, match="seekable"):
+        read(stream)
+    os.close(ends[1])
+
+
+def test_formats_that_start_programs_are_refused(monkeypatch):
+    def no_program(*args, **kwargs):
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr("subprocess.check_call", no_program)
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", no_program)
+    with pytest.raises(ValueError, match=r"of one of the formats PNG, JPEG"):
+        read(encoded(picture(), "EPS"))
 
 
 # -- colours and depths -------------------------------------------------------------------------------------

@@ -14,10 +14,14 @@ from PIL import Image
 from wings_hf.data.errors import DataError
 from wings_hf.processing.wings_image_pixels import check_pixels
 from wings_hf.processing.wings_image_sources import (
+    DEFAULT_MAX_IMAGE_BYTES,
     DEFAULT_MAX_IMAGE_PIXELS,
     STILL_FORMATS,
     ImageOptions,
+    check_bytes,
     decode_data_url,
+    formats,
+    open_file,
     read_image,
 )
 
@@ -82,7 +86,14 @@ def _open(source: Any) -> Iterator[Image.Image]:
         return
     if isinstance(source, str) and source.startswith("data:"):
         source = decode_data_url(source)
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as image:
+    if isinstance(source, bytes):
+        check_bytes(len(source), DEFAULT_MAX_IMAGE_BYTES)
+        with Image.open(io.BytesIO(source), formats=formats()) as image:
+            yield image
+        return
+    if not Path(source).exists():
+        raise FileNotFoundError(source)
+    with open_file(source, DEFAULT_MAX_IMAGE_BYTES) as file, Image.open(file, formats=formats()) as image:
         yield image
 
 

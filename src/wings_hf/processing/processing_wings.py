@@ -42,7 +42,7 @@ from wings_hf.processing.wings_chat import (
 )
 from wings_hf.processing.wings_chat_template import chat_template_for
 from wings_hf.processing.wings_conversations import Conversation, split_batch
-from wings_hf.processing.wings_image_sources import DEFAULT_MAX_IMAGE_PIXELS
+from wings_hf.processing.wings_image_sources import DEFAULT_MAX_IMAGE_BYTES, DEFAULT_MAX_IMAGE_PIXELS
 from wings_hf.processing.wings_pixel_values import fixed_size, process_images, read_samples
 from wings_hf.processing.wings_placeholders import (
     Expanded,
@@ -81,14 +81,16 @@ class WingsProcessor(ProcessorMixin):
         adds_special_tokens: False keeps the tokenizer from adding special tokens (a first token, say) to texts and
             conversations, unless a call asks for it.
 
-    `allow_urls`, `animated` and `max_image_pixels` may be set on the processor or passed in a call. They are
-    decisions of whoever runs it, so they are not saved with it.
+    `allow_urls`, `allow_private_urls`, `animated`, `max_image_pixels` and `max_image_bytes` may be set on the processor
+    or passed in a call. They are decisions of whoever runs it, so they are not saved with it.
     """
 
     valid_processor_kwargs = WingsProcessorKwargs  # type: ignore[assignment]
     allow_urls: bool = False
+    allow_private_urls: bool = False
     animated: Literal["error", "first_frame"] = "error"
     max_image_pixels: int | None = DEFAULT_MAX_IMAGE_PIXELS
+    max_image_bytes: int | None = DEFAULT_MAX_IMAGE_BYTES
 
     def __init__(
         self,

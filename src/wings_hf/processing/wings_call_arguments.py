@@ -14,16 +14,22 @@ class WingsImagesKwargs(ImagesKwargs, total=False):
     """Image arguments of a call: those of the image processor, and how images are read.
 
     allow_urls (`bool`, defaults to the processor's `allow_urls`, `False`):
-        Fetch http(s) URLs. Without it they raise.
+        Fetch http(s) URLs, from addresses of the public internet. Without it they raise.
+    allow_private_urls (`bool`, defaults to the processor's `allow_private_urls`, `False`):
+        With `allow_urls`: fetch from private, loopback and other addresses too.
     animated (`"error"` or `"first_frame"`, defaults to the processor's `animated`, `"error"`):
         What to do with an image of several frames or pages.
     max_image_pixels (`int`, *optional*, defaults to the processor's `max_image_pixels`, Pillow's own limit):
         Largest width x height of an image, checked before it is decoded.
+    max_image_bytes (`int`, *optional*, defaults to the processor's `max_image_bytes`, 100 MiB):
+        Largest encoded image: file, bytes, stream or data URL.
     """
 
     allow_urls: bool | None
+    allow_private_urls: bool | None
     animated: Literal["error", "first_frame"] | None
     max_image_pixels: int | None
+    max_image_bytes: int | None
 
 
 class WingsProcessorKwargs(ProcessingKwargs, total=False):
@@ -93,8 +99,10 @@ def _pop_image_options(processor: Any, images: dict[str, Any]) -> ImageOptions:
     rescales = images.get("do_rescale")
     return ImageOptions(
         allow_urls=option("allow_urls"),
+        allow_private_urls=option("allow_private_urls"),
         animated=option("animated"),
         max_pixels=option("max_image_pixels"),
+        max_bytes=option("max_image_bytes"),
         channels=images.pop("input_data_format", None),
         allow_float=getattr(processor.image_processor, "do_rescale", True) if rescales is None else rescales,
     )

@@ -6,23 +6,27 @@ import base64
 import binascii
 import io
 import os
+import stat
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 
+from wings_hf.processing.wings_downloads import download
 from wings_hf.processing.wings_image_pixels import array_to_image, check_pixels, to_rgb, upright
 
 # Pillow's own limit for a warning; twice that is an error there, whatever is set here.
 DEFAULT_MAX_IMAGE_PIXELS = 89_478_485
-MAX_DOWNLOAD_BYTES = 100 * 1024 * 1024
-DOWNLOAD_TIMEOUT_SECONDS = 30.0
+DEFAULT_MAX_IMAGE_BYTES = 100 * 1024 * 1024
+# What is read. Pillow knows more, but some of it starts other programs (EPS), names other files or holds images of
+# another size than its header says. AVIF and HEIF depend on how Pillow was built and on what was registered with it.
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "PSD", "JPEG2000", "AVIF", "HEIF")
 # Their further "frames" are previews, depth maps or layers of the one picture.
 STILL_FORMATS = ("MPO", "PSD")
 
@@ -37,25 +41,32 @@ class ImageOptions:
     """What is allowed and how it is read. These are the caller's decisions and never come from a checkpoint.
 
     Attributes:
-        allow_urls: whether http(s) URLs may be fetched.
+        allow_urls: whether http(s) URLs may be fetched, from addresses of the public internet.
+        allow_private_urls: whether they may be fetched from other addresses too.
         animated: what to do with an image of several frames or pages: `"error"` or `"first_frame"`.
         max_pixels: limit for width x height, checked on the header, before decoding; None for no limit here.
+        max_bytes: limit for an encoded image: a file, bytes, a stream, a data URL; None for no limit. What is fetched
+            has a limit of its own (`wings_downloads`).
         channels: channel order of arrays, `"channels_first"` or `"channels_last"`; None infers it.
         allow_float: whether float arrays in [0, 1] are taken. Not where the image processor does not rescale:
             everything it receives is 8-bit.
     """
 
     allow_urls: bool = False
+    allow_private_urls: bool = False
     animated: Literal["error", "first_frame"] = "error"
     max_pixels: int | None = DEFAULT_MAX_IMAGE_PIXELS
+    max_bytes: int | None = DEFAULT_MAX_IMAGE_BYTES
     channels: str | None = None
     allow_float: bool = True
 
     def __post_init__(self) -> None:
         if self.animated not in ("error", "first_frame"):
             raise ValueError(f"animated must be 'error' or 'first_frame', got {self.animated!r}.")
-        if self.max_pixels is not None and self.max_pixels <= 0:
-            raise ValueError(f"max_image_pixels must be positive or None, got {self.max_pixels}.")
+        for name in ("max_pixels", "max_bytes"):
+            limit = getattr(self, name)
+            if limit is not None and limit <= 0:
+                raise ValueError(f"{name.replace('_', '_image_')} must be positive or None, got {limit}.")
 
 
 def is_image_source(source: Any) -> bool:
@@ -82,20 +93,23 @@ def read_image(source: Any, options: ImageOptions) -> Image.Image:
             source, channels=options.channels, allow_float=options.allow_float, max_pixels=options.max_pixels
         )
     if isinstance(source, bytes | bytearray | memoryview):
-        return _decode(io.BytesIO(source), options)
+        return _decode_bytes(source, options)
     if isinstance(source, dict):
         return _read_dict(source, options)
     if isinstance(source, str | os.PathLike):
         return _read_name(os.fspath(source), options)
     if hasattr(source, "read"):
+        check_bytes(_stream_size(source), options.max_bytes)
         return _decode(source, options)
     raise ValueError(f"an object of type {type(source).__name__} is not an image; expected {EXPECTED}.")
 
 
 def _read_dict(source: dict, options: ImageOptions) -> Image.Image:
     if source.get("bytes") is not None:
-        return _decode(io.BytesIO(source["bytes"]), options)
+        return _decode_bytes(source["bytes"], options)
     if source.get("path") is not None:
+        if not isinstance(source["path"], str | os.PathLike):
+            raise ValueError(f"its path is of type {type(source['path']).__name__}, expected a string.")
         return _read_name(os.fspath(source["path"]), options)
     raise ValueError(f"a dict with the keys {sorted(map(str, source))} is not an image; expected {EXPECTED}.")
 
@@ -104,22 +118,54 @@ def _read_name(name: str, options: ImageOptions) -> Image.Image:
     """A path, or a data, file or http(s) URL."""
     start = name[:8].lower()
     if start.startswith("data:"):
-        return _decode(io.BytesIO(decode_data_url(name)), options)
+        return _decode_bytes(decode_data_url(name), options)
     if start.startswith(("http://", "https://")):
         if not options.allow_urls:
             raise ValueError(
                 f"{_short(name)} is a web address and nothing is fetched unless asked for: pass allow_urls=True, "
                 "or download the image first."
             )
-        return _decode(io.BytesIO(download(name)), options)
+        return _decode(io.BytesIO(download(name, options.allow_private_urls)), options)
     if start.startswith("file://"):
         name = urllib.request.url2pathname(urllib.parse.urlsplit(name).path)
+    with open_file(name, options.max_bytes) as stream:
+        return _decode(stream, options)
+
+
+@contextmanager
+def open_file(name: str | os.PathLike, max_bytes: int | None) -> Iterator[BinaryIO]:
+    """A file of at most `max_bytes`, open for reading.
+
+    Raises:
+        ValueError: it is larger, cannot be opened, or is a device or a pipe, which may never end.
+    """
     try:
+        facts = os.stat(name)
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(f"it is no regular file: {_short(os.fsdecode(name))!r}")
         stream = open(name, "rb")  # noqa: SIM115
     except (OSError, ValueError) as error:
-        raise ValueError(f"the file {_short(name)!r} cannot be opened: {error}.") from error
+        raise ValueError(f"the file {_short(os.fsdecode(name))!r} cannot be opened: {error}.") from error
     with stream:
-        return _decode(stream, options)
+        check_bytes(facts.st_size, max_bytes)
+        yield stream
+
+
+def check_bytes(size: int, max_bytes: int | None) -> None:
+    """Raise ValueError for an encoded image of more than `max_bytes`."""
+    if max_bytes is not None and size > max_bytes:
+        raise ValueError(f"its {size} bytes are more than the limit of {max_bytes}: raise max_image_bytes.")
+
+
+def _stream_size(stream: Any) -> int:
+    """Bytes of a file object that can tell; one that cannot is not read at all, for it may never end."""
+    try:
+        place = stream.tell()
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(place)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"a file object must be open and seekable, this one is not ({error}).") from error
+    return size
 
 
 def decode_base64(text: str | bytes) -> bytes:
@@ -128,6 +174,8 @@ def decode_base64(text: str | bytes) -> bytes:
     Raises:
         ValueError: the text is not base64.
     """
+    if not isinstance(text, str | bytes):
+        raise ValueError(f"a base64 image must be a text, got one of type {type(text).__name__}.")
     packed = text.encode("ascii", "replace") if isinstance(text, str) else text
     try:
         return base64.b64decode(b"".join(packed.split()), validate=True)
@@ -148,44 +196,31 @@ def decode_data_url(url: str) -> bytes:
     return decode_base64(payload_bytes) if header.lower().endswith(";base64") else payload_bytes
 
 
-def download(url: str) -> bytes:
-    """Body of an http(s) URL, at most `MAX_DOWNLOAD_BYTES`; redirects stay within http(s).
+def _decode_bytes(data: Any, options: ImageOptions) -> Image.Image:
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise ValueError(f"its bytes are of type {type(data).__name__}, expected bytes.")
+    check_bytes(memoryview(data).nbytes, options.max_bytes)
+    return _decode(io.BytesIO(data), options)
 
-    Raises:
-        ValueError: the server cannot be reached, answers with an error or with too much.
-    """
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPErrorProcessor,
-        urllib.request.UnknownHandler,
-    ):
-        opener.add_handler(handler())
-    request = urllib.request.Request(url, headers={"User-Agent": "wings_hf"})
-    try:
-        with opener.open(request, timeout=DOWNLOAD_TIMEOUT_SECONDS) as response:
-            body = response.read(MAX_DOWNLOAD_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{_short(url)} cannot be fetched: {error}.") from error
-    if len(body) > MAX_DOWNLOAD_BYTES:
-        raise ValueError(f"{_short(url)} is larger than {MAX_DOWNLOAD_BYTES} bytes.")
-    return body
+
+def formats() -> list[str]:
+    """Those of `FORMATS` that this installation of Pillow can read."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _decode(stream: Any, options: ImageOptions) -> Image.Image:
     """Open an encoded image. The size is checked on the header, before any pixel is decoded."""
     try:
-        image = Image.open(stream)
+        image = Image.open(stream, formats=formats())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(
             f"it exceeds the limit of Pillow itself ({error}); raise PIL.Image.MAX_IMAGE_PIXELS too if you trust it."
         ) from error
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged headers
-        raise ValueError(f"it is not an image that Pillow can read: {error}.") from error
+        raise ValueError(
+            f"it is not an image that Pillow can read, of one of the formats {', '.join(formats())}: {error}."
+        ) from error
     return _finish(image, options)
 
 
