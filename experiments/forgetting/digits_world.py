@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -55,6 +56,9 @@ class DigitsWorld(World):
 
     def made_of(self) -> str:
         return hashlib.sha256("\n\n".join(self.texts).encode()).hexdigest()[:16]
+
+    def constants(self) -> dict[str, Any]:
+        return {**super().constants(), "language_batch": LANGUAGE_BATCH, "language_turns": LANGUAGE_TURNS}
 
     # ---- parts --------------------------------------------------------------------------------------------------
     def fit_parts(self) -> None:

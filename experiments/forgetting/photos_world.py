@@ -68,6 +68,10 @@ class PhotosWorld(World):
             str(self.language_model), str(self.vision_tower), tokenizer=tokenizer, **{"learners": (), **fields}
         )
 
+    def constants(self) -> dict[str, Any]:
+        sizes = {"image_size": IMAGE_SIZE, "prefix_tokens": PREFIX_TOKENS}
+        return {**super().constants(), **sizes, "stories": STORIES, "story_tokens": STORY_TOKENS}
+
     def fit_parts(self) -> None:
         for name in (SCENES, PHOTOS):
             if not (self.folder / name / ".complete").exists():

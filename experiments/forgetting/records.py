@@ -11,8 +11,9 @@ import torch
 import transformers
 
 from forgetting.measuring import cost, measures
-from forgetting.methods.base import Method
-from forgetting.training import Runs
+from forgetting.methods.base import Method, options_of
+from forgetting.training import BETAS, SCHEDULE, WARMUP, WEIGHT_DECAY, Runs
+from forgetting.world import World
 from wings_hf.version import __version__
 
 Record = dict[str, Any]
@@ -24,7 +25,7 @@ def record_path(folder: Path, method: str, seed: int) -> Path:
 
 def write_record(runs: Runs, folder: Path, method: Method, seed: int) -> Record:
     """Measure a trained run and keep what was found."""
-    losses = runs.losses(method, seed)
+    losses, model = runs.losses(method, seed), runs.trained(method, seed)
     tenth = max(1, len(losses) // 10)
     record = {
         "method": method.name,
@@ -40,9 +41,15 @@ def write_record(runs: Runs, folder: Path, method: Method, seed: int) -> Record:
             "text_share": method.text_share,
             "penalty": method.penalty.__name__ if method.penalty else None,
             "derived_from": method.derived_from,
+            "transform": options_of(method.transform),
+            "install": options_of(method.install),
+            "penalty_options": options_of(method.penalty),
+            "sizes": getattr(model, "installed_sizes", {}),
+            "config": own_fields(model.config),
         },
+        "constants": constants(runs.world),
         "train_loss": {"first": sum(losses[:tenth]) / tenth, "last": sum(losses[-tenth:]) / tenth} if losses else None,
-        **measures(runs.trained(method, seed), runs.world),
+        **measures(model, runs.world),
         "cost": cost(runs, method, seed),
         "versions": versions(),
     }
@@ -54,8 +61,25 @@ def write_base_record(runs: Runs, folder: Path) -> Record:
     torch.manual_seed(0)
     model = runs.world.untrained(learners=()).to(runs.world.device).eval()
     record = {"method": "base", "title": "before it could see", "family": "base", "seed": 0, "world": runs.world.name}
-    record |= {"settings": runs.world.settings.to_dict(), **measures(model, runs.world), "versions": versions()}
+    record |= {"settings": runs.world.settings.to_dict(), "constants": constants(runs.world)}
+    record |= {**measures(model, runs.world), "versions": versions()}
     return save(record_path(folder, "base", 0), record)
+
+
+def constants(world: World) -> dict[str, Any]:
+    """What no size, method or seed changes."""
+    optimizer = {"name": "AdamW", "betas": list(BETAS), "weight_decay": WEIGHT_DECAY}
+    return {**world.constants(), "optimizer": optimizer, "schedule": SCHEDULE, "warmup": WARMUP}
+
+
+def own_fields(config: Any) -> dict[str, Any]:
+    """The fields of `WingsConfig` itself, as they were resolved; those of the parts are the world's."""
+    values = config.to_dict()
+    return {
+        name: values[name]
+        for name in type(config).__annotations__
+        if name in values and name not in ("text_config", "vision_config")
+    }
 
 
 def save(path: Path, record: Record) -> Record:

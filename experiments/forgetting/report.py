@@ -2,9 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The table, the plots and the page made of the records."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+from forgetting.differences import KINDS, Difference, Found, differences
 from forgetting.methods import CORE
 from forgetting.plots import draw_pareto, draw_shift
 from forgetting.records import Record, read_records
@@ -19,8 +22,9 @@ HEAD = (
     "method", "seeds", "images", "text", "text never replayed", "text after an image", "loss of text, nats",
     "KL to base, nats", "attention shift", "parameters trained", "step", "activations",
 )  # fmt: skip
-KINDS = ("image", "text", "text_after_image")
 SHARES = ("image", "text", "never_replayed", "text_after_image")
+NAMES = {"image": "images", "text": "text", "text_after_image": "text after an image"}
+SURE = 0.05  # corrected p of a difference that is shown in bold
 
 
 SHORT_HEAD = ("", "images", "text", "text after an image", "parameters trained")
@@ -68,10 +72,38 @@ def _cells(row: Row, best: bool) -> list[str]:
     ]
 
 
+def differences_table(records: Sequence[Record], found: Found) -> str:
+    """Markdown: each method less full fine-tuning and less Wings, per cent of the questions, with 95 % intervals."""
+    titles = {record["method"]: record["title"] for record in records}
+    columns = [(reference, kind) for reference in found for kind in KINDS if found[reference][kind]]
+    head = ["method", "seeds", *(f"{NAMES[kind]}, less {titles[reference]}" for reference, kind in columns)]
+    lines = [head, ["---"] * len(head)]
+    for row in rows(records):
+        cells = [found[reference][kind].get(row.method) for reference, kind in columns]
+        if seeds := {cell.seeds for cell in cells if cell is not None}:
+            lines.append([row.title, str(min(seeds)), *map(_difference_cell, cells)])
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _difference_cell(each: Difference | None) -> str:
+    if each is None:
+        return ""
+    mean, low, high = (100 * value + 0.0 for value in (each.mean, each.low, each.high))
+    text = f"{mean:+.1f} ({low:.1f} to {high:.1f})"
+    return f"**{text}**" if each.corrected is not None and each.corrected < SURE else text
+
+
+def write_differences(path: Path, found: Found) -> Path:
+    """All differences with their p, before and after correction."""
+    values = {r: {k: {m: asdict(e) for m, e in by.items()} for k, by in of.items()} for r, of in found.items()}
+    path.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
 def write_report(results: Path = RECORDED, docs: Path = DOCS, readme: Path = README) -> list[Path]:
     """
-    Plots of all recorded worlds beside their records and into the pages' images, the tables into the page, and the core
-    of the first world into the README.
+    Plots of all recorded worlds beside their records and into the pages' images, the tables into the page, the
+    differences between methods with their p beside the records, and the core of the first world into the README.
 
     Returns:
         what was written.
@@ -87,6 +119,9 @@ def write_report(results: Path = RECORDED, docs: Path = DOCS, readme: Path = REA
             (folder / f"{name}.png").replace(picture)
             written.append(picture)
         page = replace_region(page, folder.name, f"{about(records)}\n\n{table(records)}\n\n{sentence(correlation)}")
+        found = differences(records)
+        written.append(write_differences(folder / "differences.json", found))
+        page = replace_region(page, f"{folder.name}-differences", differences_table(records, found))
     (docs / "forgetting.md").write_text(page, encoding="utf-8")
     core = short_table(read_records(results / IN_README), CORE)
     readme.write_text(replace_region(readme.read_text(encoding="utf-8"), "forgetting", core), encoding="utf-8")

@@ -28,8 +28,8 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Estimate":
-        if len(values) < 2:
-            return cls(values[0])
+        if len(values) < 2 or any(map(math.isnan, values)):
+            return cls(sum(values) / len(values))
         quantile = float(t.ppf(0.5 + LEVEL / 2, len(values) - 1))
         return cls(statistics.mean(values), quantile * statistics.stdev(values) / math.sqrt(len(values)))
 

@@ -24,6 +24,7 @@ from wings_hf.demo.conversations import Batches, first
 from wings_hf.modeling.modeling_wings import WingsForCausalLM
 from wings_hf.training.guards import StopOnBadLoss
 
+BETAS, WEIGHT_DECAY, SCHEDULE, WARMUP = (0.9, 0.98), 0.0, "cosine", 0.1  # of AdamW; a share of the steps
 STAGE_2_FIELDS = ("router", "router_positions", "learner_scope")  # change nothing where there is one learner
 ALIGNED = {PROJECTOR: NEW, r"\.visual_learner\.": LOW_RANK}
 
@@ -165,7 +166,11 @@ def fit(
         "callbacks": [StopOnBadLoss(), losses],
         "optimizer_cls_and_kwargs": (
             torch.optim.AdamW,
-            {"params": parameter_groups(model, trained, world.settings), "betas": (0.9, 0.98), "weight_decay": 0.0},
+            {
+                "params": parameter_groups(model, trained, world.settings),
+                "betas": BETAS,
+                "weight_decay": WEIGHT_DECAY,
+            },
         ),
     }
     if method is not None and method.penalty is not None:
@@ -204,8 +209,8 @@ def _arguments(steps: int, seed: int, device: str) -> TrainingArguments:
         output_dir="unused",
         max_steps=steps,
         per_device_train_batch_size=1,
-        lr_scheduler_type="cosine",
-        warmup_steps=0.1,
+        lr_scheduler_type=SCHEDULE,
+        warmup_steps=WARMUP,
         save_strategy="no",
         logging_steps=1,
         report_to="none",

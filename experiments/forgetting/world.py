@@ -49,6 +49,17 @@ class World(ABC):
         """Tells the data apart that the parts are made of."""
         return ""
 
+    def constants(self) -> dict[str, Any]:
+        """What is the same in every size, for the records: batches are numbers of conversations."""
+        return {
+            "align_batch": ALIGN_BATCH,
+            "tune_batch": TUNE_BATCH,
+            "tune_turns": TUNE_TURNS,
+            "router_positions": ROUTER_POSITIONS,
+            "rehearsed": list(self.rehearsed),
+            "data": self.made_of(),
+        }
+
     def check_folder(self) -> None:
         """Notes in the folder what its parts are made of, or checks that they are made of the same.
 

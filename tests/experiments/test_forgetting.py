@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from forgetting.differences import differences
 from forgetting.driver import Job, Place, plan, run
 from forgetting.methods import CORE, METHODS
-from forgetting.methods.base import LANGUAGE_MODEL, NEW, PROJECTOR, TUNED, Method, Rate
+from forgetting.methods.base import LANGUAGE_MODEL, NEW, PROJECTOR, TUNED, Method, Rate, options_of
 from forgetting.methods.fine_tuning import Interpolation, kl_to_start, l2_to_start
 from forgetting.real_text import TextBatches, held_out_part, paragraphs, training_part
 from forgetting.records import read_records
-from forgetting.report import RECORDED, replace_region, table
+from forgetting.report import RECORDED, differences_table, replace_region, table
 from forgetting.settings import QUICK
 from forgetting.summary import Estimate, front, rows
 from forgetting.training import Runs, parameter_groups, state_of
@@ -150,9 +151,26 @@ def test_a_run_is_recorded_once_and_shown(runs: Runs) -> None:
     assert record["cost"]["trained_parameters"] == sum(weight.numel() for weight in projector.parameters())
     assert record["held_out_kl"] == 0 and math.isfinite(record["attention_shift"])
     assert "projector only" in first.stdout
+    half = next(record for record in records if record["method"] == "interpolation-50")
+    assert half["options"]["transform"] == {"name": "Interpolation", "share": 0.5, "of": ""}
+    assert record["options"]["config"]["learner_rank"] == QUICK.learner_rank and record["constants"]["tune_batch"] == 16
+    assert record["constants"]["optimizer"]["betas"] == [0.9, 0.98]
     assert plan(Place(output, "quick", "digits"), ["projector", "interpolation-50"], range(1)) == []
     wrong = subprocess.run([*command, "--methods", "wing"], capture_output=True, text=True)
     assert wrong.returncode != 0 and "wing: expected core, all" in wrong.stderr
+
+
+def test_a_record_says_what_a_method_was_made_with(runs: Runs) -> None:
+    assert options_of(METHODS["lora-8"].install) == {"name": "add_lora", "rank": 8}
+    assert options_of(METHODS["l2"].penalty) == {"name": "l2_to_start", "weight": 0.1}
+    assert options_of(METHODS["prefix"].install) == {"name": "add_prefix", "length": 20}
+    assert options_of(METHODS["mot"].install) == {"name": "add_image_experts", "hosts": "everything"}
+    for method in METHODS.values():
+        json.dumps([options_of(each) for each in (method.install, method.penalty, method.transform)])
+    runs.align(METHODS["lora-matched"], 0)
+    model = runs.start(METHODS["lora-matched"], 0)
+    rank = model.model.language_model.layers[0].mlp.up_proj.lora_A["default"].weight.shape[0]
+    assert model.installed_sizes == {"rank": rank, "alpha": rank}
 
 
 def test_a_failed_job_names_itself(runs: Runs) -> None:
@@ -227,6 +245,7 @@ def test_estimates() -> None:
     estimate = Estimate.of([1.0, 2.0, 3.0])
     assert estimate.mean == 2 and estimate.half == pytest.approx(4.3027 / math.sqrt(3), rel=1e-4)
     assert Estimate.of([0.5]).percent() == "50.0%" and Estimate.of([math.nan]).percent() == "-"
+    assert Estimate.of([math.nan] * 3).percent() == "-"  # a world without such questions
 
 
 def record_of(method: str, image: float, text: str, seed: int = 0) -> dict:
@@ -264,7 +283,8 @@ def test_a_page_without_the_lines_is_refused() -> None:
 @pytest.mark.parametrize("folder", sorted(RECORDED.glob("*/records")), ids=lambda folder: folder.parent.name)
 def test_the_page_shows_the_recorded_results(folder: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "forgetting.md").read_text()
-    assert table(read_records(folder.parent)) in page
+    records = read_records(folder.parent)
+    assert table(records) in page and differences_table(records, differences(records)) in page
     for path in folder.glob("*.json"):
         assert {"method", "seed", "settings"} <= json.loads(path.read_text()).keys()
 

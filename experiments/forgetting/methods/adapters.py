@@ -16,7 +16,7 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
-from forgetting.methods.base import LEARNERS, LOW_RANK, NEW, PROJECTOR, Method
+from forgetting.methods.base import LEARNERS, LOW_RANK, NEW, PROJECTOR, Method, note
 from forgetting.methods.modality import Modality
 
 ALL_LINEAR = r"layers\.\d+\.(self_attn|mlp)\.\w+_proj"  # names inside the language model
@@ -56,6 +56,7 @@ def add_lora(model: Any, rank: int) -> Any:
     linear_maps(model)
     config = LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=ALL_LINEAR)
     inject_adapter_in_model(config, model.model.language_model)
+    note(model, rank=rank, alpha=rank)
     return model
 
 

@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A method of giving sight, as data: what it adds to the model, what moves and how fast, and what else it does."""
 
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -38,6 +40,29 @@ TUNED = Rate("language_model")
 
 def unchanged(model: Any) -> Any:
     return model
+
+
+def note(model: Any, **sizes: int) -> None:
+    """Keeps for the record what an `install` chose by the model it was given: a rank, a width."""
+    model.installed_sizes = {**getattr(model, "installed_sizes", {}), **sizes}
+
+
+def options_of(function: Callable[..., Any] | None) -> dict[str, Any] | None:
+    """Name and settings of a method's function: what a `partial` binds, defaults, fields of an object that is called.
+
+    Returns:
+        `{"name": "add_lora", "rank": 8}`; None for None.
+    """
+    if function is None:
+        return None
+    bound: Mapping[str, Any] = {}
+    if isinstance(function, partial):
+        function, bound = function.func, function.keywords
+    if not inspect.isfunction(function):
+        return {"name": type(function).__name__, **vars(function)}
+    parameters = inspect.signature(function).parameters.values()
+    values = {each.name: each.default for each in parameters if each.default is not each.empty} | bound
+    return {"name": function.__name__, **{name: getattr(value, "__name__", value) for name, value in values.items()}}
 
 
 @dataclass(frozen=True)

@@ -25,19 +25,24 @@ L2_WEIGHT = 0.1
 KL_WEIGHT = 1.0
 
 
-def l2_to_start(model: nn.Module, start: nn.Module, batch: Mapping[str, Any], outputs: Any) -> torch.Tensor:
-    """Half the squared distance of the language model's weights from where they started, times `L2_WEIGHT`."""
+def l2_to_start(
+    model: nn.Module, start: nn.Module, batch: Mapping[str, Any], outputs: Any, weight: float = L2_WEIGHT
+) -> torch.Tensor:
+    """Half the squared distance of the language model's weights from where they started, times `weight`."""
     pairs = zip(model.model.language_model.parameters(), start.model.language_model.parameters(), strict=True)
-    return L2_WEIGHT / 2 * torch.stack([(now - then).pow(2).sum() for now, then in pairs]).sum()
+    return weight / 2 * torch.stack([(now - then).pow(2).sum() for now, then in pairs]).sum()
 
 
-def kl_to_start(model: nn.Module, start: nn.Module, batch: Mapping[str, Any], outputs: Any) -> torch.Tensor:
-    """Mean divergence of the predictions from those of the start, over the text positions of the batch, in nats."""
+def kl_to_start(
+    model: nn.Module, start: nn.Module, batch: Mapping[str, Any], outputs: Any, weight: float = KL_WEIGHT
+) -> torch.Tensor:
+    """Mean divergence of the predictions from those of the start, over the text positions of the batch, in nats, times
+    `weight`."""
     text = (batch["attention_mask"] == 1) & (batch["mm_token_type_ids"] == 0)
     with torch.no_grad():
         theirs = start(**{name: value for name, value in batch.items() if name != "labels"}, use_cache=False).logits
     ours, theirs = (logits[text].float().log_softmax(-1) for logits in (outputs.logits, theirs))
-    return KL_WEIGHT * kl_div(ours, theirs, reduction="batchmean", log_target=True)
+    return weight * kl_div(ours, theirs, reduction="batchmean", log_target=True)
 
 
 class Interpolation:

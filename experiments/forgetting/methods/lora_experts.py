@@ -23,7 +23,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from forgetting.methods.adapters import LORA, linear_maps, wings_parameters
-from forgetting.methods.base import LOW_RANK, NEW, PROJECTOR, Method
+from forgetting.methods.base import LOW_RANK, NEW, PROJECTOR, Method, note
 from forgetting.methods.modality import Modality
 
 ATTENTION = r"layers\.\d+\.self_attn\.\w+_proj"
@@ -112,10 +112,12 @@ def imbalance(probabilities: torch.Tensor) -> torch.Tensor:
     return experts * (share * probabilities.mean(0)).sum()
 
 
-def balance_penalty(model: nn.Module, start: nn.Module, batch: Any, outputs: Any) -> torch.Tensor:
-    """`BALANCE` times the mean imbalance of the layers in the last call."""
+def balance_penalty(
+    model: nn.Module, start: nn.Module, batch: Any, outputs: Any, weight: float = BALANCE
+) -> torch.Tensor:
+    """`weight` times the mean imbalance of the layers in the last call."""
     mixtures = [module for module in model.modules() if isinstance(module, Mixture)]
-    return BALANCE * torch.stack([mixture.imbalance for mixture in mixtures]).mean()
+    return weight * torch.stack([mixture.imbalance for mixture in mixtures]).mean()
 
 
 def matched_expert_rank(model: Any, parameters: int, experts: int) -> int:
@@ -130,6 +132,7 @@ def matched_expert_rank(model: Any, parameters: int, experts: int) -> int:
 def add_lora_experts(model: Any, experts: int = EXPERTS) -> Any:
     """Adds experts to the MLPs and LoRA to attention; no logit changes."""
     rank = matched_expert_rank(model, wings_parameters(model), experts)
+    note(model, rank=rank)
     language_model = model.model.language_model
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=ATTENTION), language_model)
     modality = Modality.install(model)

@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn.functional import silu
 
 from forgetting.methods.adapters import linear_maps, wings_parameters
-from forgetting.methods.base import LOW_RANK, NEW, PROJECTOR, Method
+from forgetting.methods.base import LOW_RANK, NEW, PROJECTOR, Method, note
 from forgetting.methods.modality import Modality
 
 PARTS = 9  # maps of the three adapters of a layer, d x w each
@@ -89,6 +89,7 @@ def matched_width(model: Any, parameters: int) -> int:
 def add_pill(model: Any) -> Any:
     linear_maps(model)  # raises for modules of other names
     text, width = model.config.text_config, matched_width(model, wings_parameters(model))
+    note(model, width=width)
     modality = Modality.install(model)
     for layer in model.model.language_model.layers:
         pill = Pill(text.hidden_size, width, text.num_key_value_heads, modality).to(model.device, model.dtype)
