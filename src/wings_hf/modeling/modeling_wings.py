@@ -33,7 +33,7 @@ from wings_hf.configuration.configuration_wings import WingsConfig
 from wings_hf.hub.wings_remote_code import flat_sources
 from wings_hf.modeling.wings_backbone import attach_wings, checkpoints_activations
 from wings_hf.modeling.wings_build import transplant
-from wings_hf.modeling.wings_cache import prepare_cache
+from wings_hf.modeling.wings_cache import prepare_cache, retract_cache
 from wings_hf.modeling.wings_feature_cache import ImageFeatureCache
 from wings_hf.modeling.wings_generation import WingsGenerationMixin
 from wings_hf.modeling.wings_head import CausalHead
@@ -213,6 +213,7 @@ class WingsModel(WingsPreTrainedModel):
         padding_mask: torch.Tensor | None = None,
         learner_attention_mask: torch.Tensor | None = None,
         plain_masks: bool = False,
+        use_wings: bool = True,
         **kwargs: Unpack[TransformersKwargs],
     ) -> WingsModelOutputWithPast:
         """
@@ -231,9 +232,12 @@ class WingsModel(WingsPreTrainedModel):
             learner_attention_mask: likewise, the learners' causal mask (no sliding window).
             plain_masks: whether masks that are prepared already forbid the future and padding and nothing else, as
                 those of `generate` do; such calls have faster ways.
+            use_wings: False for what the language model computes by itself, without learners and router. A word to this
+                call alone, as `generate` passes it on: other threads' calls do not see it.
 
         Raises:
-            ValueError: for inputs that contradict each other; the message says how.
+            ValueError: for inputs that contradict each other; the message says how. A cache holds what was computed
+                with wings or without: the other kind of call refuses it.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Expected exactly one of input_ids and inputs_embeds.")
@@ -243,8 +247,12 @@ class WingsModel(WingsPreTrainedModel):
             self.config, self.get_input_embeddings(), input_ids, inputs_embeds, mm_token_type_ids, features
         )
         if self.training and torch.is_grad_enabled():
-            inputs_embeds = inputs_embeds + zero_of_idle_parameters(self, self.vision_tower, images is not None)
-        if self.config.learners:
+            shows_images = images is not None and use_wings
+            inputs_embeds = inputs_embeds + zero_of_idle_parameters(self, self.vision_tower, shows_images)
+        if self.config.learners and not use_wings:
+            retract_cache(past_key_values)
+            kwargs["wings"] = False
+        elif self.config.learners:
             marked = images is None and input_ids is None and mm_token_type_ids is not None
             keeps_activations = not (self.training and checkpoints_activations(self.language_model))
             packable = None if attention_mask is not None else position_ids
@@ -359,6 +367,7 @@ class WingsForCausalLM(WingsPreTrainedModel, WingsContinuousBatchingMixin, Wings
         padding_mask: torch.Tensor | None = None,
         learner_attention_mask: torch.Tensor | None = None,
         plain_masks: bool = False,
+        use_wings: bool = True,
         **kwargs: Unpack[TransformersKwargs],
     ) -> WingsCausalLMOutputWithPast:
         """
@@ -381,6 +390,7 @@ class WingsForCausalLM(WingsPreTrainedModel, WingsContinuousBatchingMixin, Wings
             padding_mask=padding_mask,
             learner_attention_mask=learner_attention_mask,
             plain_masks=plain_masks,
+            use_wings=use_wings,
             return_dict=True,
             **kwargs,
         )

@@ -15,7 +15,7 @@ learner heads, `n` learners at work, `c` router columns.
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -112,8 +112,19 @@ class WingsAttentionMixin:
         self.visual_context_only = config.learner_scope == "visual_context"
         self.slides = slides
 
-    def forward(self, hidden_states: torch.Tensor, *args: Any, wings: WingsContext | None = None, **kwargs: Any):
-        """The backbone's attention, plus the learners; returns what the backbone's attention returns."""
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        *args: Any,
+        wings: WingsContext | Literal[False] | None = None,
+        **kwargs: Any,
+    ):
+        """
+        The backbone's attention, plus the learners; returns what the backbone's attention returns.
+
+        Args:
+            wings: what the learners know of the call; False in a call without wings, which is the backbone's alone.
+        """
         if wings is None:
             raise RuntimeError(
                 f"{type(self).__name__} was called without the `wings` argument that says where the images are: "
@@ -122,8 +133,10 @@ class WingsAttentionMixin:
             )
         main = ModuleView(self, config=AttentionConfigView(self.config))
         output, (weights, logits), *rest = self.backbone_class.forward(
-            main, hidden_states, *args, wings=wings, **kwargs
+            main, hidden_states, *args, wings=wings or None, **kwargs
         )
+        if wings is False:
+            return output, weights, *rest
         query_input = hidden_states if wings.residual_stream is None else wings.residual_stream(output)
         packing = {name: kwargs[name] for name in PACKING_ARGUMENTS if name in kwargs}
         return self.run_learners(output, query_input, wings, logits, packing), weights, *rest

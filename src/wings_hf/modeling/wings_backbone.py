@@ -15,7 +15,7 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -39,17 +39,29 @@ class WingsDecoderLayerMixin:
     residual_scale: float
     norm_after_attention: str | None
 
-    def __call__(self, hidden_states: torch.Tensor, *args: Any, wings: WingsContext | None = None, **kwargs: Any):
+    def __call__(
+        self,
+        hidden_states: torch.Tensor,
+        *args: Any,
+        wings: WingsContext | Literal[False] | None = None,
+        **kwargs: Any,
+    ):
         # Before the layer and outside of what gradient checkpointing runs again.
-        if wings is not None and self.is_first_layer:
+        if wings and self.is_first_layer:
             if self._checkpoints_reentrantly():
                 hidden_states, wings.x = share_across_reentrant_checkpoints(hidden_states)
             else:
                 wings.x = hidden_states
         return super().__call__(hidden_states, *args, wings=wings, **kwargs)
 
-    def forward(self, hidden_states: torch.Tensor, *args: Any, wings: WingsContext | None = None, **kwargs: Any):
-        if wings is not None and self.tells_residual:
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        *args: Any,
+        wings: WingsContext | Literal[False] | None = None,
+        **kwargs: Any,
+    ):
+        if wings and self.tells_residual:
             wings.residual_stream = lambda attended: self.residual_after_attention(hidden_states, attended)
         return super().forward(hidden_states, *args, wings=wings, **kwargs)
 

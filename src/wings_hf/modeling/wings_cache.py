@@ -190,6 +190,25 @@ def extend_cache(cache: Cache, config: PreTrainedConfig, static_length: int | No
     cache.wings_learner_layers = num_learner_layers
 
 
+def retract_cache(cache: Cache | None) -> None:
+    """
+    Takes the room for the wings from an empty cache again, for calls without them; does nothing where there is none.
+
+    Raises:
+        ValueError: if the cache holds tokens.
+    """
+    if not isinstance(cache, WingsCacheMixin):
+        return
+    if int(cache.get_seq_length()) > 0:
+        raise ValueError(
+            f"past_key_values holds {int(cache.get_seq_length())} tokens that were computed with the wings, and this "
+            "call has use_wings=False: expected an empty cache, or one that calls without the wings have filled."
+        )
+    cache.__class__ = type(cache).backbone_class
+    for name in [name for name in vars(cache) if name.startswith("wings")]:
+        delattr(cache, name)
+
+
 def _first_layer(cache: Cache, slides: bool) -> CacheLayerMixin | None:
     for layer in cache.layers:
         if getattr(layer, "is_sliding", False) == slides:

@@ -99,7 +99,8 @@ class WingsGenerationMixin:
 
     def _prepare_static_cache(self, *args: Any, max_cache_len: int, **kwargs: Any) -> Cache:
         cache = super()._prepare_static_cache(*args, max_cache_len=max_cache_len, **kwargs)
-        if self.config.learners:
+        use_wings = (kwargs.get("model_kwargs") or {}).get("use_wings", True)
+        if self.config.learners and use_wings:
             length = max(max_cache_len, getattr(self, "_previous_max_cache_length", -1))
             extend_cache(cache, self.config, length)
         return cache
@@ -110,10 +111,12 @@ class WingsGenerationMixin:
         past_key_values: Cache | None = None,
         attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        use_wings: bool = True,
         **kwargs: Any,
     ) -> dict[str, Any]:
         config = self.config
-        if past_key_values is not None and config.learners:
+        winged = bool(config.learners) and use_wings
+        if past_key_values is not None and winged:
             extend_cache(past_key_values, config)
         if past_key_values is None and inputs_embeds is not None and input_ids.shape[1]:
             # Without a cache every step needs the prompt again, which `generate` leaves out.
@@ -130,6 +133,7 @@ class WingsGenerationMixin:
             past_key_values=past_key_values,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
+            use_wings=use_wings,
             **kwargs,
         )
         tokens = inputs["inputs_embeds"] if inputs.get("inputs_embeds") is not None else inputs["input_ids"]
@@ -146,10 +150,10 @@ class WingsGenerationMixin:
             }
             inputs = {**images, **inputs}
         total = (input_ids if attention_mask is None else attention_mask).shape[-1]
-        if total > config.router_positions and "position_ids" in inputs:
+        if winged and total > config.router_positions and "position_ids" in inputs:
             check_router_length(config, inputs["position_ids"], past=total, given=True)
         prepared = inputs.get("attention_mask")
-        if config.learners and past_key_values is not None and past_key_values.is_compileable:
+        if winged and past_key_values is not None and past_key_values.is_compileable:
             batch, length = tokens.shape[:2]
             inputs["plain_masks"] = True
             inputs["learner_attention_mask"] = create_causal_mask(

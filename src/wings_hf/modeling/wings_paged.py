@@ -49,8 +49,11 @@ class WingsContinuousBatchingMixin:
             pixel_values: (images, channels, height, width), in reading order over the requests.
 
         Raises:
-            ValueError: where images and placeholders do not match, or for a model that it cannot serve.
+            ValueError: where images and placeholders do not match, for a model that it cannot serve, or for
+                `use_wings=False`, which it does not know.
         """
+        if not kwargs.pop("use_wings", True):
+            raise ValueError("generate_batch has no use_wings=False: expected `generate`, which takes it.")
         paged = self._paged(keep=kwargs.get("persistent_manager", False))
         generation_config = kwargs.get("generation_config") or (args[0] if args else None) or self.generation_config
         new = kwargs.get("max_new_tokens") or generation_config.max_new_tokens or 0
