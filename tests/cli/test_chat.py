@@ -66,7 +66,7 @@ def test_answers_are_those_without_a_cache_at_every_turn(session: ChatSession, i
 def test_a_turn_costs_only_what_is_new(session: ChatSession, images: list[str]) -> None:
     session.show(images[0])
     session.say("Read")
-    held = len(session.cached_ids)
+    held = len(session.kept.ids)
     seen = tokens_seen(session)
     session.say("What is 1 plus 2?")
     rendered = session._encode(session.messages[:-1])["input_ids"].shape[1]

@@ -7,10 +7,11 @@ from typing import Any, TextIO
 
 import torch
 from PIL import Image
-from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer, DynamicCache, TextStreamer
+from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer, TextStreamer
 from transformers.feature_extraction_utils import BatchFeature
 
 import wings_hf  # noqa: F401  (registers the Auto classes)
+from wings_hf.app.kept_cache import KeptCache
 from wings_hf.conversion.locate import is_path
 
 Message = dict[str, Any]
@@ -58,12 +59,7 @@ class ChatSession:
         """Forget what was said and what was shown."""
         self.messages: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
         self.shown: list[str] = []
-        self._forget_cache()
-
-    def _forget_cache(self) -> None:
-        self.cache = DynamicCache(config=self.model.config.get_text_config())
-        self.cached_ids: list[int] = []
-        self.cached_images = 0
+        self.kept = KeptCache(self.model)
 
     def limit(self, max_new_tokens: int, temperature: float) -> None:
         """How long answers may be, and how they are drawn (temperature 0: the likeliest)."""
@@ -99,7 +95,7 @@ class ChatSession:
         try:
             answer = self._answer(messages)
         except BaseException:
-            self._forget_cache()
+            self.kept.forget()
             raise
         self.messages = [*messages, {"role": "assistant", "content": answer}]
         self.shown = []
@@ -113,12 +109,12 @@ class ChatSession:
         ids = self.model.generate(
             **inputs,
             **self.generation,
-            past_key_values=self.cache,
+            past_key_values=self.kept.cache,
             use_cache=True,
             streamer=streamer,
             pad_token_id=self.tokenizer.pad_token_id or self.tokenizer.eos_token_id,
         )[0].tolist()
-        self.cached_ids = ids[: int(self.cache.get_seq_length())]
+        self.kept.remember(ids)
         return self.tokenizer.decode(ids[prompt:], skip_special_tokens=True)
 
     def _encode(self, messages: list[Message]) -> BatchFeature:
@@ -126,16 +122,7 @@ class ChatSession:
         inputs = self.processor.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
-        ids = inputs["input_ids"][0].tolist()
-        if not self.cached_ids or ids[: len(self.cached_ids)] != self.cached_ids or len(ids) == len(self.cached_ids):
-            self._forget_cache()
-        if "pixel_values" in inputs:
-            images = len(inputs["pixel_values"])
-            new = inputs.pop("pixel_values")[self.cached_images :]
-            if len(new):
-                inputs["pixel_values"] = new.to(self.model.dtype)
-            self.cached_images = images
-        return inputs.to(self.model.device)
+        return self.kept.left_to_compute(inputs)
 
     def _write(self, text: str, stream_end: bool = False) -> None:
         print(text, end="\n" if stream_end else "", flush=True, file=self.out)
