@@ -40,6 +40,16 @@ CHAT = (
     "{% endif %}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
 )
 
+_SAID = (
+    "{{ m['content'] if m['content'] is string else m['content'] | selectattr('text', 'defined')"
+    " | map(attribute='text') | join }}"
+)
+SPACED = (  # writes "ASSISTANT: A", and "ASSISTANT:" as its prompt; images stand before the text
+    "{% for m in messages %}{% if m['content'] is not string %}{% for c in m['content'] %}{% if c['type'] == 'image' %}"
+    "<image>{% endif %}{% endfor %}{% endif %}{% if m['role'] == 'user' %}USER: SAID {% else %}ASSISTANT: SAID</s>"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+).replace("SAID", _SAID)
+
 
 def shaken(model: Any) -> Any:
     """Weights under which answers differ."""

@@ -13,7 +13,7 @@ from lmms_eval.api.instance import Instance
 from lmms_eval.models.registry_v2 import ModelRegistryV2
 
 from wings_hf.evaluation.lmms import WingsChat, WingsSimple
-from wings_hf.evaluation.scorer import Scorer
+from wings_hf.evaluation.scorer import Prompt, Scorer
 
 IMAGES = scored_models.pictures(2)
 DOCUMENTS = [{"images": IMAGES[:1], "answer": "a cat"}, {"images": IMAGES, "answer": "a dog"}]
@@ -63,6 +63,17 @@ def test_loglikelihoods(simple: WingsSimple) -> None:
     ]
     expected = scorer.loglikelihoods(list(zip(prompts, ["a dog", "a dog", "a cat"], strict=True)))
     assert [value for value, _ in found] == pytest.approx([value for value, _ in expected], abs=1e-4)
+
+
+def test_likelihoods_are_of_the_whole_conversation() -> None:
+    """A template that writes "ASSISTANT: A" and prompts with "ASSISTANT:"."""
+    model, processor = scored_models.wings()
+    processor.chat_template = scored_models.SPACED
+    lm = WingsSimple(model, processor)
+    ((found, _),) = lm.loglikelihood([request("loglikelihood", "Say", " a cat")])
+    ((expected, _),) = lm.scorer.loglikelihoods([(Prompt("USER: Say ASSISTANT: "), "a cat")])
+    ((glued, _),) = lm.scorer.loglikelihoods([(Prompt("USER: Say ASSISTANT:"), "a cat")])
+    assert found == pytest.approx(expected, abs=1e-5) and abs(found - glued) > 1e-3
 
 
 def test_answers(simple: WingsSimple) -> None:

@@ -125,3 +125,34 @@ def test_small_parts() -> None:
     assert before_any("one", [";"]) == "one"
     model, _ = scored_models.wings()
     assert longest(model.config) == model.config.get_text_config().max_position_embeddings
+
+
+@pytest.mark.parametrize("name", ["llava", "wings"])
+def test_replies_are_tokens_of_the_whole_conversation(name: str) -> None:
+    """A template that writes "ASSISTANT: A" and prompts with "ASSISTANT:"."""
+    model, processor = scored_models.MODELS[name]()
+    processor.chat_template = scored_models.SPACED
+    scorer = Scorer(model, processor)
+    for content in ("Which?", [{"type": "text", "text": "Which?"}]):
+        prompt, replies = scorer.replying([{"role": "user", "content": content}], ["a cat", " a dog "])
+        assert prompt.text == "USER: Which? ASSISTANT: " and replies[0] == "a cat"
+        whole = processor.apply_chat_template(
+            [{"role": "user", "content": content}, {"role": "assistant", "content": "a cat"}], tokenize=False
+        )
+        assert whole == f"{prompt.text}a cat</s>"
+    ids = processor(text=[whole.removesuffix("</s>")], return_tensors="pt")["input_ids"]
+    before = len(processor.tokenizer("USER: Which? ASSISTANT:")["input_ids"])
+    with torch.no_grad():
+        shares = model(input_ids=ids).logits[0, before - 1 : -1].log_softmax(-1)
+    expected = float(shares.gather(-1, ids[0, before:, None]).sum())
+    ((found, _),) = scorer.loglikelihoods([(prompt, replies[0])])
+    assert found == pytest.approx(expected, abs=1e-4)
+    ((glued, _),) = scorer.loglikelihoods([(scorer.chat([{"role": "user", "content": "Which?"}]), "a cat")])
+    assert abs(glued - found) > 1e-2
+
+
+def test_a_template_that_writes_other_words_is_refused() -> None:
+    model, processor = scored_models.MODELS["wings"]()
+    processor.chat_template = scored_models.SPACED.replace("join }}</s>", "join | lower }}</s>")
+    with pytest.raises(ValueError, match="template"):
+        Scorer(model, processor).replying([{"role": "user", "content": [{"type": "text", "text": "Which?"}]}], ["A"])

@@ -8,6 +8,7 @@ from typing import Any
 import iit_parts
 import numpy as np
 import pytest
+import scored_models
 
 lm_eval = pytest.importorskip("lm_eval", exc_type=ImportError)
 
@@ -34,8 +35,10 @@ def evaluate(benchmark: Benchmark, model: Any, processor: Any, only: Any = None,
     return lm_eval.simple_evaluate(reader, tasks=["iit"], task_manager=manager, bootstrap_iters=0, **settings)
 
 
-def test_the_harness_scores_as_we_do(benchmark: Benchmark) -> None:
+@pytest.mark.parametrize("template", [None, scored_models.SPACED])
+def test_the_harness_scores_as_we_do(benchmark: Benchmark, template: str | None) -> None:
     model, processor = iit_parts.wings()
+    processor.chat_template = template or processor.chat_template
     ours = score(benchmark, model, processor)
     found = evaluate(benchmark, model, processor, apply_chat_template=True, log_samples=True)
     scores = found["results"]["iit"]

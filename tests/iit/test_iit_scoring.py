@@ -135,6 +135,28 @@ def test_other_models_of_transformers_are_scored(benchmark: Benchmark, name: str
     np.testing.assert_allclose(ours - ours[0], theirs - theirs[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("cache", ["keep", "recompute"])
+def test_letters_are_tokens_of_the_whole_conversation(benchmark: Benchmark, cache: Any) -> None:
+    """A template that writes "ASSISTANT: A" and prompts with "ASSISTANT:": the space is of the reply."""
+    model, processor = iit_parts.wings()
+    processor.chat_template = scored_models.SPACED
+    results = score(benchmark, model, processor, ScoreOptions(settings=("TTV",), limit=1, cache=cache))
+    chat = benchmark.of("TTV")[0]
+    messages = chat.messages(2, [turn.answer for turn in chat.turns])
+    images = [[Image.open(item["path"]) for item in messages[-1]["content"] if item["type"] == "image"]]
+    expected = []
+    for letter in chat.last.replies():
+        answered = [*messages, {"role": "assistant", "content": [{"type": "text", "text": letter}]}]
+        text = processor.apply_chat_template(answered, tokenize=False).removesuffix("</s>")
+        inputs = processor(text=[text], images=images, return_tensors="pt")
+        with torch.no_grad():
+            shares = model(**inputs, use_cache=False).logits[0, -2].log_softmax(-1)
+        assert processor.tokenizer.decode(inputs["input_ids"][0, -1]).strip() == letter
+        expected.append(float(shares[inputs["input_ids"][0, -1]]))
+    found = np.array(next(sample.loglikelihoods for sample in results.samples if sample.turn == 2))
+    np.testing.assert_allclose(found - found[0], np.array(expected) - expected[0], atol=1e-4)
+
+
 def test_a_model_that_forgets_is_read_from_the_beginning(benchmark: Benchmark) -> None:
     model, processor = iit_parts.wings()
     some = ScoreOptions(settings=("T", "TTV"), limit=2)

@@ -72,13 +72,15 @@ class WingsSimple(lmms):
         self.device = str(self.accelerator.device) if self._world_size > 1 else device or default_device()
 
     def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
-        """Of each continuation after the prompt as the chat template shows it."""
+        """Of each continuation as the assistant's reply, as the chat template writes the whole conversation."""
         pairs = []
         for request in requests:
             context, target, *place = request.args
             visuals, document = self._seen(*place) if place else ((), None)
             continuation = target if isinstance(target, str) else target(document)
-            pairs.append((self._prompt(context, visuals), continuation.lstrip()))
+            messages = self._with_system(self._messages(context, visuals))
+            prompt, (reply,) = self.scorer.replying(messages, [continuation.lstrip()])
+            pairs.append((prompt, reply))
         with self._bar(len(pairs), "log-likelihoods") as bar:
             return self.scorer.loglikelihoods(pairs, bar.update)
 
@@ -103,14 +105,14 @@ class WingsSimple(lmms):
 
     def prompt_of(self, request: Any) -> Prompt:
         context, _, *place = request.args
-        return self._prompt(context, self._seen(*place)[0])
+        return self._chat(self._messages(context, self._seen(*place)[0]))
 
     def _seen(self, doc_to_visual: Any, doc_id: int, task: str, split: str) -> tuple[Sequence[Any], Any]:
         """Images of a question, and the question's document."""
         document = self.task_dict[task][split][doc_id]
         return doc_to_visual(document) or (), document
 
-    def _prompt(self, context: str, visuals: Sequence[Any]) -> Prompt:
+    def _messages(self, context: str, visuals: Sequence[Any]) -> list[dict[str, Any]]:
         """A conversation of one message. Images that the text does not place come first."""
         if any(isinstance(visual, str | dict) for visual in visuals):
             raise ValueError("this task has videos or sounds: wings takes images.")
@@ -121,10 +123,13 @@ class WingsSimple(lmms):
         content = text_and_images(MARK * max(missing, 0) + context)
         images = iter(visuals)
         items = [{"type": "image", "image": next(images)} if i["type"] == "image" else i for i in content]
-        return self._chat([{"role": "user", "content": items}])
+        return [{"role": "user", "content": items}]
 
     def _chat(self, messages: list[dict[str, Any]]) -> Prompt:
-        return self.scorer.chat(self._apply_system_prompt(messages, self.system_prompt or ""))
+        return self.scorer.chat(self._with_system(messages))
+
+    def _with_system(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return self._apply_system_prompt(messages, self.system_prompt or "")
 
     def _bar(self, total: int, what: str) -> Any:
         return tqdm(total=total, desc=what, disable=self.rank != 0)

@@ -89,16 +89,35 @@ class Scorer:
 
     def chat(self, messages: Sequence[Mapping[str, Any]]) -> Prompt:
         """A conversation (contents: strings, or lists of `{"type": "text"}` and `{"type": "image"}`) as a prompt."""
-        images = [
-            next(item[key] for key in ("image", "url", "path") if item.get(key) is not None)
-            for message in messages
-            if not isinstance(message["content"], str)
-            for item in message["content"]
-            if item["type"] == "image"
-        ]
+        return Prompt(self._written(messages, add_generation_prompt=True), images_in(messages))
+
+    def replying(self, messages: Sequence[Mapping[str, Any]], replies: Sequence[str]) -> tuple[Prompt, list[str]]:
+        """The conversation up to where the assistant's reply begins, and the replies, both as the chat template writes
+        the whole conversation.
+
+        That may be more than the prompt for generation: after "ASSISTANT:" a template may write a space first.
+
+        Raises:
+            ValueError: the template writes other words than a reply, or begins otherwise for another reply.
+        """
+        in_parts = any(not isinstance(message["content"], str) for message in messages)
+        begins, written = set(), []
+        for reply in replies:
+            content = [{"type": "text", "text": reply}] if in_parts else reply
+            whole = self._written([*messages, {"role": "assistant", "content": content}], continue_final_message=True)
+            said = next((form for form in (reply, reply.strip()) if whole.endswith(form)), None)
+            if said is None:
+                raise ValueError(f"the chat template writes {whole[-len(reply) - 20 :]!r} for the reply {reply!r}.")
+            begins.add(whole[: len(whole) - len(said)])
+            written.append(said)
+        if len(begins) != 1:
+            raise ValueError(f"the chat template begins otherwise for each of the replies {list(replies)}.")
+        return Prompt(begins.pop(), images_in(messages)), written
+
+    def _written(self, messages: Sequence[Mapping[str, Any]], **how: bool) -> str:
         bare = [{**message, "content": _bare(message["content"])} for message in messages]
         templated = self.processor if getattr(self.processor, "chat_template", None) else self.tokenizer
-        return Prompt(templated.apply_chat_template(bare, tokenize=False, add_generation_prompt=True), images)
+        return templated.apply_chat_template(bare, tokenize=False, **how)
 
     def encode(self, prompts: Sequence[Prompt], padding_side: str, room: int = 0) -> Mapping[str, torch.Tensor]:
         """Inputs for these prompts, padded to one length.
@@ -229,6 +248,17 @@ def _moved_spaces(prompt: Prompt, continuation: str) -> tuple[Prompt, str]:
     """Spaces at the end of the prompt go to the continuation, where tokenizers expect them."""
     kept = prompt.text.rstrip()
     return Prompt(kept, prompt.images), prompt.text[len(kept) :] + continuation
+
+
+def images_in(messages: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The images of a conversation, in reading order."""
+    return [
+        next(item[key] for key in ("image", "url", "path") if item.get(key) is not None)
+        for message in messages
+        if not isinstance(message["content"], str)
+        for item in message["content"]
+        if item["type"] == "image"
+    ]
 
 
 def _bare(content: Any) -> Any:

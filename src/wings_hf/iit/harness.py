@@ -59,7 +59,7 @@ class IITTask(ConfigurableTask):
         chat_template: Callable[..., str] | None = None,
         gen_prefix: str | None = None,
     ) -> str:
-        """The conversation up to its last question.
+        """The conversation up to the answer to its last question.
 
         Raises:
             ValueError: for examples before it: it has its own.
@@ -69,7 +69,7 @@ class IITTask(ConfigurableTask):
         messages = [{"role": "system", "content": system_instruction}] if system_instruction else []
         messages += [dict(message) for message in doc["messages"]]
         if apply_chat_template and chat_template is not None:
-            return chat_template(messages, add_generation_prompt=True)
+            return before_reply(chat_template, messages, doc["choices"][0])
         return transcript(messages)
 
     def construct_requests(self, doc: dict[str, Any], ctx: str, **kwargs: Any) -> list[Any]:
@@ -108,6 +108,18 @@ def document(chat: Conversation) -> dict[str, Any]:
         "answer": chat.last.answer,
         "images": [image for turn in chat.turns for image in turn.images],
     }
+
+
+def before_reply(chat_template: Callable[..., str], messages: Sequence[dict[str, Any]], reply: str) -> str:
+    """What the template writes of a whole conversation before the reply: it may be more than its prompt.
+
+    Raises:
+        ValueError: it does not write the reply as it is.
+    """
+    whole = chat_template([*messages, {"role": "assistant", "content": reply}], add_generation_prompt=False)
+    if not whole.endswith(reply):
+        raise ValueError(f"the chat template writes {whole[-len(reply) - 20 :]!r} for the reply {reply!r}.")
+    return whole.removesuffix(reply)
 
 
 def transcript(messages: Sequence[dict[str, str]]) -> str:

@@ -39,7 +39,7 @@ class ConversationReader:
 
     @torch.no_grad()
     def read(self, messages: Sequence[Mapping[str, Any]], replies: Sequence[str]) -> list[float]:
-        """Log-likelihood of each reply, summed over its tokens.
+        """Log-likelihood of each reply, summed over its tokens, as the chat template writes the conversation with it.
 
         Args:
             messages: the conversation up to a question; where it goes on from the one read before, only what is new
@@ -48,7 +48,7 @@ class ConversationReader:
         Raises:
             ValueError: a conversation that is longer than the model reads, or a model that keeps no cache.
         """
-        prompt = self.scorer.chat(messages)
+        prompt, replies = self.scorer.replying(messages, replies)
         inputs = dict(self.scorer.encode([prompt], "right"))
         tails, cut = self._tails(prompt, replies)
         inputs = _cut(inputs, inputs["input_ids"].shape[1] - cut)
