@@ -282,8 +282,14 @@ class WingsOracle:
     def row_weights(self, name: str, a: Tensor, b: int, i: int) -> dict[str, Tensor | float]:
         """Weight g of each learner that acts on row i: ``g = n softmax(SiLU(Router(a)))``, of sum n."""
         has_key = [learner for learner in self.learner_names if self.call.visible_keys(b, i, MODALITY[learner])]
+        in_sight = sum(bool(self.call.visible_keys(b, i, modality)) for modality in MODALITY.values())
         if self.config.learner_scope == "visual_context" and not self.call.visible_keys(b, i, VISUAL):
             return {}
+        if self.config.router == "mass":
+            return {
+                learner: in_sight * a[b, :, i, self.call.visible_keys(b, i, MODALITY[learner])].sum(-1).mean()
+                for learner in has_key
+            }
         if len(has_key) < 2 or self.config.router == "uniform":
             return dict.fromkeys(has_key, 1.0)
         logits = self.router_logits(name, a[b, :, i, :], b)

@@ -15,6 +15,8 @@ OPTIONS = {
     "position": {"router": "position"},
     "modality": {"router": "modality"},
     "uniform": {"router": "uniform"},
+    "mass": {"router": "mass"},
+    "mass, stage 1": {"router": "mass", "learners": ("visual",)},
     "exact": {"learner_scope": "visual_context"},
     "stage 1": {"learners": ("visual",)},
     "one layer": {"learner_layers": (1,)},

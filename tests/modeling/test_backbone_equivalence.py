@@ -42,7 +42,9 @@ def load_backbone(model: WingsForCausalLM, source: WingsForCausalLM) -> None:
 
 
 AT_START = [(f, b, "position") for f, b in BOTH]
-AT_START += [(f, b, r) for f, b in BOTH for r in ("modality", "uniform") if f in ("llama", "gemma2", "gemma3_text")]
+AT_START += [
+    (f, b, r) for f, b in BOTH for r in ("modality", "uniform", "mass") if f in ("llama", "gemma2", "gemma3_text")
+]
 
 
 @pytest.mark.parametrize(("family", "backend", "router"), AT_START)
@@ -136,7 +138,7 @@ def test_text_only_logits_are_the_base_models_bit_for_bit(family, backend, optio
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("router", ["position", "modality", "uniform"])
+@pytest.mark.parametrize("router", ["position", "modality", "uniform", "mass"])
 def test_visual_context_keeps_text_rows_beside_rows_with_images(backend, router):
     """In a mixed batch the text-only row, and rows before an image, keep the base model's bits too."""
     model = tiny_model("llama", backend, learner_scope="visual_context", router=router)
@@ -178,7 +180,7 @@ def test_visual_context_keeps_text_turns_before_an_image(known):
 # ---- stage 1 -> stage 2 ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("router", ["position", "modality", "uniform"])
+@pytest.mark.parametrize("router", ["position", "modality", "uniform", "mass"])
 @pytest.mark.parametrize(("family", "backend"), [("llama", "sdpa"), ("gemma2", "eager"), ("gemma3_text", "sdpa")])
 def test_add_learners_changes_no_logit(family, backend, router):
     model = tiny_model(family, backend, learners=("visual",), router=router)
@@ -193,7 +195,7 @@ def test_add_learners_changes_no_logit(family, backend, router):
     added = set(model.state_dict()) - names
     assert names <= set(model.state_dict())
     assert any("textual_learner" in name for name in added)
-    assert any(".router." in name for name in added) == (router != "uniform")
+    assert any(".router." in name for name in added) == (router in ("position", "modality"))
 
     randomise(model)  # and the new parts work
     with torch.no_grad():

@@ -9,6 +9,7 @@ from tiny import tiny_model
 OPTIONS = [
     ("llama", {}),
     ("llama", {"router": "modality", "learner_rope": True}),
+    ("llama", {"router": "mass", "learners": ("visual",)}),
     ("qwen2", {"learners": ("visual",)}),
     pytest.param("gemma3_text", {"learner_query": "post_attention"}, marks=pytest.mark.slow),
     pytest.param("phi3", {"learner_scope": "visual_context"}, marks=pytest.mark.slow),

@@ -27,7 +27,7 @@ from transformers import (
 from wings_hf import WingsConfig, WingsForCausalLM, WingsModel
 
 IDS = torch.randint(3, 90, (2, 9))
-ROUTERS = ["position", "modality", "uniform"]
+ROUTERS = ["position", "modality", "uniform", "mass"]
 
 
 def fill_with_sentinels(model: nn.Module) -> dict[str, torch.Tensor]:

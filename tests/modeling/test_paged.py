@@ -106,6 +106,7 @@ def test_same_tokens(family):
     "options",
     [
         {"router": "modality"},
+        {"router": "mass"},
         *(
             pytest.param(options, marks=pytest.mark.slow)
             for options in (

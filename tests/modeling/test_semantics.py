@@ -63,7 +63,7 @@ def test_padding_only_rows_and_gradients_are_finite(backend):
         assert parameter.grad is None or parameter.grad.isfinite().all(), name
 
 
-@pytest.mark.parametrize("router", ["position", "modality", "uniform"])
+@pytest.mark.parametrize("router", ["position", "modality", "uniform", "mass"])
 def test_what_padding_holds_changes_nothing(router):
     """Neither the embeddings nor the modality of padding columns reach a real row."""
     model = tiny_model("llama", router=router)

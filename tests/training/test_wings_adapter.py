@@ -74,6 +74,7 @@ def test_attached_again_it_is_the_same_model(tmp_path: Path, family: str, dtype:
         {"learners": ()},
         {"router": "modality", "learner_scope": "visual_context"},
         {"learner_layers": [1], "router": "uniform", "learner_query": "post_attention"},
+        {"router": "mass"},
     ],
 )
 def test_other_wings(tmp_path: Path, options: dict[str, Any]) -> None:

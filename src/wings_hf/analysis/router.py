@@ -17,7 +17,7 @@ from torch import nn
 from wings_hf.analysis.calls import AttentionCall, watch_attention
 from wings_hf.analysis.measure import evaluating, run
 from wings_hf.analysis.tokens import KINDS, Tokens, image_token, read_tokens
-from wings_hf.modeling.wings_router import NO_KEY, blend
+from wings_hf.modeling.wings_router import NO_KEY
 
 
 @dataclass
@@ -79,7 +79,7 @@ def weights_of_call(call: AttentionCall) -> torch.Tensor:
         return weights
     present = wings.present_of(at_work).cpu()
     logits = None if call.router_logits is None else call.router_logits.cpu()
-    gates = blend(logits, present, len(at_work))
+    gates = module.gates(at_work, logits, present, wings)
     gates = present.double() if gates is None else gates.double()
     gates = gates * module.rows_added_to(at_work, present, wings).cpu()
     weights[..., [module.learner_names.index(name) for name in at_work]] = gates

@@ -57,7 +57,8 @@ class WingsConfig(PreTrainedConfig):
             It may be changed on a loaded model: `model.config.learner_cache = "latent"`.
         router (`str`, *optional*): `"position"` (paper, default): a linear map from key positions. `"modality"`: from
             the attention mass on visual keys, on text before and on text after the first image, per head.
-            `"uniform"`: weight 1.
+            `"uniform"`: weight 1. `"mass"` (ours): the attention mass on the learner's modality itself, without
+            parameters, with one learner too; keeps more of the text that follows an image.
         router_positions (`int`): Rows of the position router; longer inputs raise.
         semantics (`str`): `"paper"`: the causal semantics of this package. `"released"`: what the code that the paper's
             authors published computes, for their weights (docs/released_checkpoint.md). It fixes `learner_query`,
@@ -100,7 +101,7 @@ class WingsConfig(PreTrainedConfig):
     learner_rope_dtype: Literal["float32", "bfloat16"] = "float32"
     learner_scope: Literal["always", "visual_context"] | None = None
     learner_cache: Literal["plain", "latent"] = "plain"
-    router: Literal["position", "modality", "uniform"] | None = None
+    router: Literal["position", "modality", "uniform", "mass"] | None = None
     router_positions: int = 4096
     semantics: Literal["paper", "released"] = "paper"
     system_prompt_length: int = 14
@@ -226,8 +227,8 @@ class WingsConfig(PreTrainedConfig):
 
     @property
     def has_router(self) -> bool:
-        """Whether layers have router parameters: two learners, and not blended uniformly."""
-        return len(self.learners) == 2 and self.router != "uniform"
+        """Whether layers have a router: two learners, and not blended uniformly; or any that the mass is to weigh."""
+        return bool(self.learners) if self.router == "mass" else len(self.learners) == 2 and self.router != "uniform"
 
     # ---- vision ---------------------------------------------------------------------------------------------
     def _resolve_vision(self) -> None:
@@ -308,9 +309,12 @@ def _as_vision_config(vision_config: dict | PreTrainedConfig | None) -> PreTrain
 
 def _from_dict(name: str, values: dict, default_type: str) -> PreTrainedConfig:
     model_type = values.get("model_type", default_type)
-    if model_type not in CONFIG_MAPPING:
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise ValueError(f"{name}['model_type']={model_type!r}: expected a model type that transformers knows.")
-    return CONFIG_MAPPING[model_type](**{k: v for k, v in values.items() if k != "model_type"})
+    try:
+        return CONFIG_MAPPING[model_type](**{k: v for k, v in values.items() if k != "model_type"})
+    except Exception as error:  # each family checks, or trips over, its values in its own way
+        raise ValueError(f"{name} is no configuration of type {model_type!r}: {error}") from error
 
 
 __all__ = ["WingsConfig"]

@@ -43,7 +43,7 @@ from wings_hf.modeling.wings_masks import language_model_positions
 from wings_hf.modeling.wings_outputs import WingsCausalLMOutputWithPast, WingsModelOutputWithPast
 from wings_hf.modeling.wings_paged import WingsContinuousBatchingMixin
 from wings_hf.modeling.wings_quantization import restore_packed_weights, with_exceptions
-from wings_hf.modeling.wings_router import ModalityRouter, PositionRouter
+from wings_hf.modeling.wings_router import LearnedRouter
 from wings_hf.modeling.wings_semantics import SEMANTICS
 from wings_hf.modeling.wings_training import join_learners, zero_of_idle_parameters
 from wings_hf.modeling.wings_vision import WingsMultiModalProjector, build_vision_tower, tower_outputs
@@ -79,7 +79,7 @@ class WingsPreTrainedModel(PreTrainedModel):
                 down = getattr(module, f"{name}_a")
                 init.normal_(down, std=down.shape[0] ** -0.5)
                 init.zeros_(getattr(module, f"{name}_b"))
-        elif isinstance(module, (PositionRouter, ModalityRouter)):
+        elif isinstance(module, LearnedRouter):
             init.zeros_(module.weight)
             init.zeros_(module.bias)
         else:
@@ -88,7 +88,7 @@ class WingsPreTrainedModel(PreTrainedModel):
     def initialize_weights(self) -> None:
         # Learners and routers sit inside the language model, whose own `_init_weights` does not know them.
         for module in self.modules():
-            if isinstance(module, (LowRankLearner, PositionRouter, ModalityRouter)):
+            if isinstance(module, (LowRankLearner, LearnedRouter)):
                 self._initialize_weights(module)
         super().initialize_weights()
 

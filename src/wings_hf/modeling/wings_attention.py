@@ -47,7 +47,7 @@ from wings_hf.modeling.wings_learners import (
 from wings_hf.modeling.wings_packed import PackedLayer, can_pack
 from wings_hf.modeling.wings_riding import attend_with_weights, ride_in_values, router_columns, weights_are_plain
 from wings_hf.modeling.wings_rope import RopeSpec
-from wings_hf.modeling.wings_router import Router, blend
+from wings_hf.modeling.wings_router import Router
 from wings_hf.modeling.wings_split import SplitCall, attend_made, attend_split, in_reading_order, split_keys_values
 
 ATTENTION_NAME = f"wings:{__name__}"  # its own for each copy of this module that is loaded as remote code
@@ -170,10 +170,18 @@ class WingsAttentionMixin:
                 return output
             ups = torch.cat([maps[name].o_b for name in names])
         if wings.all_present(names) and ("visual" in names or not self.visual_context_only):
-            return add_outputs(output, low, ups, blend(logits, None, len(names)), None)
+            return add_outputs(output, low, ups, self.gates(names, logits, None, wings), None)
         present = wings.present_of(names).to(output.device)
-        gates = blend(logits, present, len(names))
+        gates = self.gates(names, logits, present, wings)
         return add_outputs(output, low, ups, gates, self.rows_added_to(names, present, wings))
+
+    def gates(
+        self, names: tuple[str, ...], logits: torch.Tensor | None, present: torch.Tensor | None, wings: WingsContext
+    ) -> torch.Tensor | None:
+        """Weights g of the learners `names`, float32 (b, s, n), see `LearnedRouter.gates`; `None` for weight 1."""
+        if logits is None or self.router is None:
+            return None
+        return self.router.gates(logits, names, present, wings.present.to(logits.device))
 
     def rows_added_to(self, names: tuple[str, ...], present: torch.Tensor, wings: WingsContext) -> torch.Tensor:
         """Rows that get something from each of the learners `names`, bool (b, s, n), out of those `present`."""

@@ -26,7 +26,7 @@ from wings_hf.modeling.wings_classes import winged_class
 from wings_hf.modeling.wings_context import WingsContext
 from wings_hf.modeling.wings_learners import LowRankLearner
 from wings_hf.modeling.wings_rope import layer_rope
-from wings_hf.modeling.wings_router import ModalityRouter, PositionRouter
+from wings_hf.modeling.wings_router import MassRouter, ModalityRouter, PositionRouter, Router
 
 
 class WingsDecoderLayerMixin:
@@ -159,10 +159,12 @@ def checkpoints_activations(language_model: nn.Module) -> bool:
     return any(getattr(module, "gradient_checkpointing", False) for module in language_model.modules())
 
 
-def make_router(config: PreTrainedConfig) -> PositionRouter | ModalityRouter | None:
+def make_router(config: PreTrainedConfig) -> Router | None:
     """One layer's router, uninitialised; `None` where the configuration has none."""
     if not config.has_router:
         return None
+    if config.router == "mass":
+        return MassRouter()
     if config.router == "position":
         return PositionRouter(config.router_positions)
     return ModalityRouter(config.text_config.num_attention_heads)

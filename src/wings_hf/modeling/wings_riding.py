@@ -36,8 +36,14 @@ def router_columns(
         )
     classes, positions = wings.notes[1] if module.slides else wings.notes[0]
     weight, bias = module.router(query)
-    columns = module.router.key_columns(weight, classes.to(value.device), positions.to(value.device))
-    return columns.to(value.dtype), lambda attended: module.router.logits(weight, bias, attended)
+
+    def make() -> torch.Tensor:
+        columns = module.router.key_columns(weight, classes.to(value.device), positions.to(value.device))
+        return columns.to(value.dtype)
+
+    shared = ("router columns", module.slides, value.device, value.dtype)
+    columns = wings.once(shared, make) if module.router.columns_are_shared else make()
+    return columns, lambda attended: module.router.logits(weight, bias, attended)
 
 
 def weights_are_plain(module: Any, kwargs: dict[str, Any]) -> bool:

@@ -3,20 +3,47 @@
 """
 The router: weights of the learners from the main attention's weights, Eq. 5 of arXiv 2406.03496.
 
-Both routers are linear in the attention weights over keys, `Router(a)_i = sum_j a_ij R_j`, so they need no attention
+All routers are linear in the attention weights over keys, `Router(a)_i = sum_j a_ij R_j`, so they need no attention
 matrix: the columns R ride in the values of whatever kernel computes the main attention (see wings_riding.py).
 
 Shapes: `b` batch, `s` query rows, `t` keys, `H` query heads, `c` router columns.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
+
+from wings_hf.configuration.configuration_wings import LEARNERS
 
 # Class of a key. Text is split at its sample's first image: the terms of Eq. 1.
 NO_KEY, VISUAL, TEXT_BEFORE, TEXT_AFTER = range(4)
 
 
-class PositionRouter(nn.Module):
+class LearnedRouter(nn.Module):
+    """A router with a weight and a bias, which are zero at initialisation."""
+
+    columns_are_shared = False
+
+    def forward(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias; see `LowRankLearner.forward`."""
+        return self.weight, self.bias
+
+    def gates(
+        self, logits: torch.Tensor, names: Sequence[str], present: torch.Tensor | None, in_sight: torch.Tensor
+    ) -> torch.Tensor:
+        """
+        Weights g of the learners `names`, float32 (b, s, n).
+
+        Args:
+            logits: what `logits` gave, float32 (b, s, 2).
+            present: whether the row has a visible key of each learner, bool (b, s, n); `None` where all have.
+            in_sight: whether the row has a visible visual, a visible textual key, bool (b, s, 2).
+        """
+        return blend(logits, present, len(names))
+
+
+class PositionRouter(LearnedRouter):
     """`sum over heads of a`, then a linear map from key positions to (visual, textual); as in the paper."""
 
     columns = 2
@@ -25,10 +52,6 @@ class PositionRouter(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(positions, 2))
         self.bias = nn.Parameter(torch.empty(2))
-
-    def forward(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight and bias; see `LowRankLearner.forward`."""
-        return self.weight, self.bias
 
     def key_columns(self, weight: torch.Tensor, classes: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """R for keys of `classes` and `positions`, both (b, t): (b, t, 2)."""
@@ -39,31 +62,63 @@ class PositionRouter(nn.Module):
         return attended.float().sum(-2) + bias.float()
 
 
-class ModalityRouter(nn.Module):
+class ModalityRouter(LearnedRouter):
     """Per head, the attention mass on visual keys, on text before and on text after the first image; then linear."""
 
     columns = 3
+    columns_are_shared = True
 
     def __init__(self, heads: int):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(heads, 3, 2))
         self.bias = nn.Parameter(torch.empty(2))
 
-    def forward(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight and bias; see `LowRankLearner.forward`."""
-        return self.weight, self.bias
-
     def key_columns(self, weight: torch.Tensor, classes: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Indicators of the three classes for keys (b, t): (b, t, 3)."""
         kinds = torch.tensor([VISUAL, TEXT_BEFORE, TEXT_AFTER], device=classes.device)
-        return (classes.unsqueeze(-1) == kinds).to(weight.dtype)
+        return (classes.unsqueeze(-1) == kinds).float()
 
     def logits(self, weight: torch.Tensor, bias: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
         """Attended columns (b, s, H, 3) -> router logits, float32 (b, s, 2)."""
         return torch.einsum("bshc,hcl->bsl", attended.float(), weight.float()) + bias.float()
 
 
-Router = PositionRouter | ModalityRouter
+class MassRouter(nn.Module):
+    """
+    The attention mass itself, without parameters: a learner adds to a row as much as the main attention looks at what
+    that learner sees. `g = n m`: m is the mass on the learner's modality, mean over heads, n the modalities in sight.
+
+    Where the main attention turns away from an image, as it does in a text question that comes after one, the visual
+    learner falls silent; the other routers choose between learners that all act at full strength. g sums to n as in
+    Eq. 5, but does not depend on which learners there are: a single one is weighed, too.
+    """
+
+    columns = 2
+    columns_are_shared = True
+
+    def forward(self, states: torch.Tensor) -> tuple[None, None]:
+        """No weight and no bias."""
+        return None, None
+
+    def key_columns(self, weight: None, classes: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Indicators of visual and of textual keys among keys (b, t): (b, t, 2)."""
+        return torch.stack([classes == VISUAL, classes > VISUAL], dim=-1).float()
+
+    def logits(self, weight: None, bias: None, attended: torch.Tensor) -> torch.Tensor:
+        """Attended columns (b, s, H, 2) -> mass on each modality, float32 (b, s, 2)."""
+        return attended.float().mean(-2)
+
+    def gates(
+        self, logits: torch.Tensor, names: Sequence[str], present: torch.Tensor | None, in_sight: torch.Tensor
+    ) -> torch.Tensor:
+        """See `LearnedRouter.gates`."""
+        weights = logits * in_sight.sum(-1, keepdim=True)
+        if len(names) == len(LEARNERS):
+            return weights
+        return weights[..., [LEARNERS.index(name) for name in names]]
+
+
+Router = PositionRouter | ModalityRouter | MassRouter
 
 
 def blend(logits: torch.Tensor | None, present: torch.Tensor | None, learners: int) -> torch.Tensor | None:
