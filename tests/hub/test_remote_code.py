@@ -4,71 +4,22 @@
 
 import filecmp
 import json
-import os
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 import torch
+from hub_parts import build_parts, finish, fresh_python
 from PIL import Image
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    CLIPImageProcessorPil,
-    LlamaConfig,
-    PreTrainedTokenizerFast,
-    SiglipVisionConfig,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import Trainer, TrainingArguments
+from transformers.dynamic_module_utils import get_imports
 
-from wings_hf import WingsConfig, WingsForCausalLM, WingsProcessor
-
-PRELUDE = """
-import importlib.util, sys, torch
-assert importlib.util.find_spec("wings_hf") is None, "the package is importable: the test would prove nothing"
-from PIL import Image
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
-folder = sys.argv[1]
-picture = Image.new("RGB", (20, 12), (10, 200, 30))
-"""
-
-
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={char: i for i, char in enumerate(alphabet)}, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<eos>", pad_token="<pad>")
+from wings_hf import WingsForCausalLM, WingsProcessor
 
 
 @pytest.fixture(scope="module")
 def parts() -> tuple[WingsForCausalLM, WingsProcessor]:
-    torch.manual_seed(0)
-    tokenizer = build_tokenizer()
-    config = WingsConfig(
-        text_config=LlamaConfig(
-            vocab_size=300,
-            hidden_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            intermediate_size=40,
-        ),
-        vision_config=SiglipVisionConfig(
-            image_size=8, patch_size=4, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=20
-        ),
-        learner_rank=4,
-        router_positions=64,
-        image_token_id=len(tokenizer),
-    )
-    model = WingsForCausalLM(config).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    side = {"height": 8, "width": 8}
-    processor = WingsProcessor.from_model_config(config, CLIPImageProcessorPil(size=side, crop_size=side), tokenizer)
-    return model, processor
+    return build_parts()
 
 
 @pytest.fixture(scope="module")
@@ -83,29 +34,6 @@ def saved(parts, tmp_path_factory) -> Path:
     return folder
 
 
-def fresh_python(code: str, *arguments: object, modules: Path) -> subprocess.Popen:
-    """Starts `code` in a Python that has no wings_hf, no network and an empty cache of remote code."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"HF_MODULES_CACHE": str(modules), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    # -S leaves out the .pth line of an editable install of this package; site-packages come back by path.
-    packages = [path for path in sys.path if path.endswith("site-packages")]
-    code = f"import sys; sys.path += {packages!r}\n" + textwrap.dedent(PRELUDE) + textwrap.dedent(code)
-    return subprocess.Popen(
-        [sys.executable, "-S", "-c", code, *map(str, arguments)],
-        env=environment,
-        cwd=modules.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen) -> str:
-    output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return output
-
-
 def test_saved_folder_holds_its_code_and_says_so(saved):
     auto_map = json.loads((saved / "config.json").read_text())["auto_map"]
     assert set(auto_map) == {"AutoConfig", "AutoModel", "AutoModelForCausalLM", "AutoModelForImageTextToText"}
@@ -113,6 +41,13 @@ def test_saved_folder_holds_its_code_and_says_so(saved):
     for file in saved.glob("*.py"):
         lines = file.read_text().splitlines()
         assert not [line for line in lines if line.split()[:1] in (["from"], ["import"]) and "wings_hf" in line]
+
+
+def test_loading_needs_no_package_that_transformers_does_not(saved):
+    """transformers refuses to load code that imports, anywhere but under a guard, a package that is not installed."""
+    needed = {name for file in saved.glob("*.py") for name in get_imports(file)}
+    others = needed - sys.stdlib_module_names
+    assert others == {"torch", "transformers", "huggingface_hub", "numpy", "PIL"}
 
 
 def test_loads_to_the_same_function_and_saves_the_same_bytes(saved, tmp_path):

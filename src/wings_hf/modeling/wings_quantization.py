@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 from transformers.quantizers import AutoQuantizationConfig
+from transformers.utils import is_bitsandbytes_available
 
 # Module names in `WingsForCausalLM` and in `WingsModel`; quantisers compare from the start of the full name.
 KEPT_MODULES = (
@@ -58,10 +59,11 @@ def restore_packed_weights(model: nn.Module) -> None:
         state = getattr(weight, "quant_state", None)
         if not getattr(state, "packing_format_for_cpu", False):
             continue
-        from bitsandbytes.functional import _convert_weight_packed_for_cpu_inverse
+        if is_bitsandbytes_available():  # it is; said so, or transformers would ask everybody for it who loads the code
+            from bitsandbytes.functional import _convert_weight_packed_for_cpu_inverse
 
-        state.original_nested = False  # the scales are no longer nested, and quantising them again would change them
-        weight.data, weight.quant_state = _convert_weight_packed_for_cpu_inverse(weight.data, state)
-        if state.absmax.ndim == 2:  # (blocks of a row, rows)
-            state.absmax = state.absmax.T.reshape(-1)
-        state.absmax = state.absmax.float()
+            state.original_nested = False  # scales are no longer nested, and quantising them again would change them
+            weight.data, weight.quant_state = _convert_weight_packed_for_cpu_inverse(weight.data, state)
+            if state.absmax.ndim == 2:  # (blocks of a row, rows)
+                state.absmax = state.absmax.T.reshape(-1)
+            state.absmax = state.absmax.float()
