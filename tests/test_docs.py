@@ -28,12 +28,12 @@ from wings_hf import WingsForCausalLM, WingsProcessor
 
 ROOT = Path(__file__).parents[1]
 CODE = ("src", "tests", "scripts", "benchmarks", "examples", "experiments")  # whose files pages may name
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python(?P<flags>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 SIZE = 16
 SMALL = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4}
 
-pages = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+pages = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 
 
 @pytest.fixture(scope="module")

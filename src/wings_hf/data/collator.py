@@ -17,7 +17,7 @@ __all__ = ["IGNORED", "ConversationCollator"]
 
 
 class ConversationCollator:
-    """Makes a batch of `Record`s, or of plain lists of messages, with and without images mixed.
+    """Makes a batch of `Record` objects, or of plain lists of messages, with and without images mixed.
 
     Labels (b, s) are the input ids where the assistant speaks, its end-of-turn token included, and -100 elsewhere.
 

@@ -45,7 +45,7 @@ def open_data(
     examined as it is read.
 
     Args:
-        sources: paths, dicts or `Source`s.
+        sources: paths, dicts or `Source` objects.
         seed: of the order, and of what a weighted mix takes.
         on_error: `"raise"` if a record cannot be used, or `"skip"` such records. They are counted and named in
             `problems`, and nothing ever takes their place.
