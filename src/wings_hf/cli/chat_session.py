@@ -48,7 +48,7 @@ class ChatSession:
         processor = loader.from_pretrained(name, trust_remote_code=trust_remote_code)
         if processor.chat_template is None:
             raise ValueError(f"{name} has no chat template: it was not made to converse.")
-        return cls(model.to(_pick_device(device)).eval(), processor, system)
+        return cls(model.to(pick_device(device)).eval(), processor, system)
 
     @property
     def sees(self) -> bool:
@@ -134,7 +134,8 @@ def check_name(name: str) -> None:
         raise ValueError(f"There is no folder {name}.")
 
 
-def _pick_device(name: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" for an accelerator where there is one."""
     if name != "auto":
         return torch.device(name)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
