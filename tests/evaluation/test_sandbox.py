@@ -113,3 +113,99 @@ def test_other_processes_are_out_of_reach() -> None:
     finally:
         sleeper.kill()
         sleeper.wait()
+
+
+CHEATS = {
+    "a word in the caller's frame": (
+        "import sys, os\nframe = sys._getframe()\nwhile frame:\n    for value in frame.f_locals.values():\n"
+        "        if isinstance(value, str) and len(value) == 32:\n            for fd in range(3, 12):\n"
+        "                try: os.write(fd, value.encode())\n                except OSError: pass\n"
+        "            os._exit(0)\n    frame = frame.f_back\ndef f(x): return 0"
+    ),
+    "a verdict in all pipes": (
+        "import os\nfor fd in range(3, 32):\n"
+        "    for text in (b'passed', b'\\n{\"is\": [\"f\"]}\\n', b'\\npassed'):\n"
+        "        try: os.write(fd, text)\n        except OSError: pass\ndef f(x): return 0"
+    ),
+    "equal to everything": (
+        "class Same:\n    def __eq__(self, other): return True\n    def __hash__(self): return 0\n"
+        "def f(x): return Same()"
+    ),
+    "an int that is equal to everything": (
+        "class Same(int):\n    def __eq__(self, other): return True\n    def __hash__(self): return 0\n"
+        "def f(x): return Same()"
+    ),
+    "no assertions": (
+        "import builtins\nclass Never(BaseException): pass\nbuiltins.AssertionError = Never\n"
+        "builtins.exec = builtins.compile = lambda *a, **k: None\ndef f(x): return 0"
+    ),
+    "another math": (
+        "import types\nmath = types.ModuleType('math')\nmath.isclose = lambda *a: True\ndef f(x): return 0"
+    ),
+    "the other's memory": (
+        "import os\nfor entry in os.listdir('/proc'):\n    if entry.isdecimal() and int(entry) != os.getpid():\n"
+        "        for fd in range(3, 12):\n            try:\n"
+        "                with open(f'/proc/{entry}/fd/{fd}', 'wb') as pipe:\n"
+        "                    pipe.write(b'\\npassed')\n            except OSError: pass\ndef f(x): return 0"
+    ),
+}
+
+
+@pytest.mark.parametrize("code", CHEATS.values(), ids=CHEATS.keys())
+def test_no_program_passes_but_by_its_answers(code: str) -> None:
+    outcome = run_tests(code, ["import math", "assert f(1) == 2 or math.isclose(f(1), 2)"])
+    assert not outcome.passed, outcome
+
+
+def test_tests_are_out_of_the_programs_sight() -> None:
+    seen = (
+        "import gc, os\ndef f():\n    found = [o for o in gc.get_objects() if isinstance(o, (dict, list, tuple))]\n"
+        "    words = [w for o in found for w in (o.values() if isinstance(o, dict) else o) if isinstance(w, str)]\n"
+        "    word = bytes.fromhex('676e75676e75').decode()\n"
+        "    return [len(words) > 100, any(word in each for each in words), os.listdir('.')]"
+    )
+    assert run_tests(seen, ["assert f() == [True, False, []]  # gnugnu"]).passed
+
+
+@pytest.mark.parametrize(
+    ("code", "test"),
+    [
+        ("def f(x): return (x, {1, 2}, {'a': [None]}, 1.5, b'x', 2j, range(3))",
+         "f('é') == ('é', {1, 2}, {'a': [None]}, 1.5, b'x', 2j, range(3))"),
+        ("def f(x): return 10 ** 5000 + x", "f(1) == 10 ** 5000 + 1"),
+        ("from collections import Counter, namedtuple\nP = namedtuple('P', 'x y')\n"
+         "def f(x): return Counter(x), P(1, 2)",
+         "f('aab') == ({'a': 2, 'b': 1}, (1, 2))"),
+        ("def f(x): return (i * i for i in x)", "list(f([1, 2])) == [1, 4] and sum(f([3])) == 9"),
+        ("def f(x): return map(str, x)", "sorted(f([2, 1])) == ['1', '2']"),
+        ("import re\ndef f(x): return re.search('b+', x)", "f('abbc').group() == 'bb' and f('abbc') and not f('a')"),
+        ("import math\ndef f(x): return x / 3", "math.isclose(f(1), 0.3333333333, rel_tol=1e-6)"),
+        ("from datetime import date\ndef f(a, b): return (b - a).days", "f(date(2020, 1, 1), date(2020, 3, 1)) == 60"),
+        ("from fractions import Fraction\ndef f(x): return Fraction(1, x)", "f(2) == 0.5"),
+        ("class Pair:\n    def __init__(self, a, b): self.a, self.b = a, b\n"
+         "def f(pairs): return max(p.b for p in pairs)",
+         "f([Pair(1, 5), Pair(b=9, a=2)]) == 9"),
+        ("x = [1]\ndef f(): return x", "x == f() == [1]"),
+        ("def f(x): return float(x)", "f('inf') == float('inf') and f('nan') != f('nan')"),
+    ],
+)  # fmt: skip
+def test_right_answers_of_all_kinds_pass(code: str, test: str) -> None:
+    outcome = run_tests(code, [f"assert {test}"])
+    assert outcome.passed, outcome
+
+
+def test_setup_may_use_what_the_program_defines() -> None:
+    code = (
+        "class Node:\n    def __init__(self, data): self.data, self.left, self.right = data, None, None\n"
+        "def height(node): return 0 if node is None else 1 + max(height(node.left), height(node.right))"
+    )
+    setup = "root = Node(1)\nroot.left = Node(2)\nroot.left.right = Node(3)"
+    assert run_tests(code, ["assert height(root) == 3", "assert root.left.data == 2"], setup).passed
+
+
+def test_exceptions_of_the_program_are_the_tests_to_catch() -> None:
+    code = "def f(): raise ValueError\nclass Own(Exception): pass\ndef g(): raise Own"
+    assert run_tests(code, ["try:\n    f()\n    assert False\nexcept ValueError:\n    pass"]).passed
+    assert run_tests(code, ["assert f() is None"]).reason == "failed ValueError"
+    assert run_tests(code, ["assert g() is None"]).reason == "failed Own"
+    assert run_tests(code, ["assert f(lambda: 1)"]).reason == "failed TypeError"

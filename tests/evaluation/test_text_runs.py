@@ -158,6 +158,8 @@ def test_programs_that_are_right_score(folder: Path, tmp_path: Path, monkeypatch
     answers = ["def f(x):\n    return x + 1\n"]
     monkeypatch.setattr(type(asked.text().lm), "generate_until", lambda self, requests, **unused: answers)
     assert asked.run(choose("mbpp"), tmp_path)["sets"]["mbpp"]["score"] == 1.0
+    (record,) = Run(tmp_path).tasks("mbpp")
+    assert record["isolation"].keys() == {"network", "files", "processes"}
 
 
 @pytest.mark.slow

@@ -1,12 +1,15 @@
 # Copyright 2026 The wings_hf authors. All rights reserved.
 # SPDX-License-Identifier: Apache-2.0
-"""Runs one program and its tests, after giving up what it does not need. Imports nothing of this package.
+"""One of the sandbox's two processes: gives up what it does not need, then runs the program or its tests
+(`sandbox_roles.py`). Imports nothing of this package.
 
-The verdict goes through a pipe: one line that says what isolation there is, then a secret word if all tests passed, or
-the kind of the failure.
+Called with the role and the numbers of its pipes; the job comes in on the standard input. "program" talks to "judge"
+through two pipes, and begins by saying what isolation it has; "judge" says the isolation of both and its verdict on a
+third, which the program has not.
 """
 
 import ctypes
+import importlib.util
 import json
 import os
 import platform
@@ -14,7 +17,7 @@ import resource
 import sys
 
 NEW_NETWORK, NEW_USER = 0x40000000, 0x10000000  # flags of unshare(2)
-NO_NEW_PRIVILEGES, SECCOMP, FILTER = 38, 22, 2  # of prctl(2)
+NO_NEW_PRIVILEGES, SECCOMP, FILTER, DUMPABLE = 38, 22, 2, 4  # of prctl(2)
 LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446  # system calls, the same on every architecture
 LANDLOCK_WRITES = 0b1_1111_1111_0010  # write, remove, make (files, folders, sockets, ...): all but execute and read
 
@@ -102,27 +105,46 @@ def limit(job: dict) -> None:
         resource.setrlimit(kind, (value, value))
 
 
-def main() -> None:
-    with open(sys.argv[1], encoding="utf-8") as file:
-        job = json.load(file)
-    os.unlink(sys.argv[1])
-    verdict, word = int(sys.argv[2]), job.pop("word")
+def shut_off(job: dict) -> dict:
+    """Gives up what neither role needs; says what of it the system allowed."""
     libc = ctypes.CDLL(None, use_errno=True)
     own_network = without_network(libc)
     libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    libc.prctl(DUMPABLE, 0, 0, 0, 0)  # the other process sees neither memory nor pipes of this one
     files = writing_only_to(os.getcwd(), libc)
     limit(job)
     calls = without_calls(libc)
-    isolation = {"network": own_network or calls, "files": files, "processes": calls or os.geteuid() != 0}
-    os.write(verdict, json.dumps(isolation).encode() + b"\n")
-    try:
-        names: dict = {"__name__": "__main__"}
-        for part in (job["setup"], job["code"], *job["tests"]):
-            exec(compile(part, "<program>", "exec"), names)
-    except BaseException as error:  # SystemExit is no success
-        os.write(verdict, f"failed {type(error).__name__}".encode())
+    return {"network": own_network or calls, "files": files, "processes": calls or os.geteuid() != 0}
+
+
+def load_roles():
+    """The module beside this file: in isolated mode its folder is not on the path."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sandbox_roles.py")
+    specification = importlib.util.spec_from_file_location("sandbox_roles", path)
+    assert specification is not None and specification.loader is not None
+    roles = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(roles)
+    return roles
+
+
+def main() -> None:
+    role, pipes = sys.argv[1], [int(number) for number in sys.argv[2:]]
+    job = json.load(sys.stdin)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    roles = load_roles()
+    sys.set_int_max_str_digits(0)  # numbers are sent as decimals
+    isolation = shut_off(job)
+    if role == "program":
+        ours, answers = os.fdopen(pipes[0], "rb"), os.fdopen(pipes[1], "wb")
+        answers.write(json.dumps(isolation).encode() + b"\n")
+        answers.flush()
+        roles.Program(ours, answers).serve(job)
     else:
-        os.write(verdict, word.encode())
+        requests, heard, verdict = os.fdopen(pipes[0], "wb"), os.fdopen(pipes[1], "rb"), pipes[2]
+        theirs = json.loads(heard.readline() or b"{}")
+        both = {name: isolation[name] and theirs.get(name, False) for name in isolation}
+        os.write(verdict, json.dumps(both).encode() + b"\n")
+        os.write(verdict, roles.Judge(requests, heard).verdict(job).encode())
     os._exit(0)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from wings_hf.evaluation.local import LocalTask, local_tasks, overrides
 from wings_hf.evaluation.metrics import confirm
+from wings_hf.evaluation.sandbox import isolation
 from wings_hf.evaluation.sets import TextSet
 from wings_hf.evaluation.settings import Settings
 from wings_hf.evaluation.summary import majority
@@ -88,6 +89,8 @@ class TextRunner:
             "data": {"files": local.files} if local is not None else {"hub": config.get("dataset_path")},
             "prompts": {name: str(config[name]) for name in SHOWN if config.get(name) is not None},
         }
+        if chosen.runs_code:
+            record["isolation"] = isolation()
         if self.settings.confirm:
             record["confirmed"] = confirm(chosen.metric, samples)
         return record, samples
