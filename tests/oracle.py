@@ -286,8 +286,10 @@ class WingsOracle:
         if self.config.learner_scope == "visual_context" and not self.call.visible_keys(b, i, VISUAL):
             return {}
         if self.config.router == "mass":
+            power = self.config.router_power
             return {
-                learner: in_sight * a[b, :, i, self.call.visible_keys(b, i, MODALITY[learner])].sum(-1).mean()
+                learner: (in_sight * a[b, :, i, self.call.visible_keys(b, i, MODALITY[learner])].sum(-1).mean())
+                ** power
                 for learner in has_key
             }
         if len(has_key) < 2 or self.config.router == "uniform":

@@ -25,7 +25,8 @@ from wings_hf.modeling.modeling_wings import WingsForCausalLM
 from wings_hf.training.guards import StopOnBadLoss
 
 BETAS, WEIGHT_DECAY, SCHEDULE, WARMUP = (0.9, 0.98), 0.0, "cosine", 0.1  # of AdamW; a share of the steps
-STAGE_2_FIELDS = ("router", "router_positions", "learner_scope")  # change nothing where there is one learner
+# What changes nothing where there is one learner: but for the router of the attention mass, which weighs it, too.
+STAGE_2_FIELDS = ("router", "router_positions", "learner_scope")
 ALIGNED = {PROJECTOR: NEW, r"\.visual_learner\.": LOW_RANK}
 
 
@@ -41,7 +42,8 @@ class Runs:
         learners = first_learners(method)
         if not learners:
             return "projector"
-        fields = {name: value for name, value in method.fields.items() if name not in STAGE_2_FIELDS}
+        idle = STAGE_2_FIELDS if method.fields.get("router") != "mass" else STAGE_2_FIELDS[1:]
+        fields = {name: value for name, value in method.fields.items() if name not in idle}
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:6]
         return "-".join([*learners, *([digest] if fields else [])])
 

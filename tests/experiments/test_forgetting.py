@@ -100,6 +100,8 @@ def test_methods_without_learners_share_their_first_stage(runs: Runs) -> None:
     assert len({runs.align_key(METHODS[name]) for name in ("full", "lora-8", "cross-attention", "replay-50")}) == 1
     assert runs.align_key(METHODS["wings"]) == runs.align_key(METHODS["wings-exact-uniform"]) != "projector"
     assert runs.align_key(METHODS["wings-no-rope"]) != runs.align_key(METHODS["wings"])
+    assert runs.align_key(METHODS["wings-mass"]) == runs.align_key(METHODS["wings-exact-mass"])
+    assert runs.align_key(METHODS["wings-mass"]) != runs.align_key(METHODS["wings"])
 
 
 def test_rates_are_multiples_of_the_shared_ones(runs: Runs) -> None:

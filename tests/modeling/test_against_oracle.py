@@ -40,6 +40,8 @@ OPTION_CASES = (
     ("llama", {"router": "mass"}),
     ("llama", {"router": "mass", "learners": ("visual",)}),
     ("llama", {"router": "mass", "learners": ("textual",), "learner_rope": True}),
+    ("llama", {"router": "mass", "router_power": 1}),
+    ("gemma3_text", {"router": "mass", "router_power": 1.5, "learner_scope": "visual_context"}),
     ("llama", {"router": "mass", "learner_scope": "visual_context", "learner_query": "post_attention"}),
     ("gemma3_text", {"router": "mass", "learner_scope": "visual_context", "learner_rope": True}),
     ("gemma2", {"router": "mass", "learner_rope": True}),

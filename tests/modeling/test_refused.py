@@ -69,6 +69,7 @@ def test_learner_rope_needs_a_rotary_backbone():
         ({"learners": ("auditory",)}, "auditory"),
         ({"learners": ("visual", "visual")}, "learners"),
         ({"learner_rank": 0}, "learner_rank"),
+        ({"router": "mass", "router_power": 0.5}, "router_power=0.5"),
         ({"learner_layers": [2]}, "learner_layers"),
         ({"learner_layers": [-1]}, "learner_layers"),
         ({"learner_layers": [1, 1]}, "learner_layers"),

@@ -27,6 +27,7 @@ METHODS = (
     wings("wings-textual", "Wings, textual learner only", learners=("textual",)),
     wings("wings-modality", "Wings, modality router", router="modality"),
     wings("wings-uniform", "Wings, uniform router", router="uniform"),
+    wings("wings-mass", "Wings, attention mass as router", router="mass"),
     wings("wings-no-rope", "Wings, learners without rotary", learner_rope=False),
     wings("wings-post-attention", "Wings, query after attention", learner_query="post_attention"),
     wings("wings-rates-low", "Wings, all rates low", {PROJECTOR: LOW, LEARNERS: LOW, LANGUAGE_MODEL: LOW}),
@@ -35,6 +36,8 @@ METHODS = (
     wings("wings-replay-10", "Wings, 10 % text replay", text_share=0.1),
     wings("wings-exact-modality", "Wings, exact, modality router", FROZEN, router="modality", **EXACT),
     wings("wings-exact-uniform", "Wings, exact, uniform router", FROZEN, router="uniform", **EXACT),
+    wings("wings-exact-mass", "Wings, exact, attention mass as router", FROZEN, router="mass", **EXACT),
+    wings("wings-exact-mass-1", "Wings, exact, mass, power 1", FROZEN, router="mass", router_power=1, **EXACT),
     wings("wings-exact-no-rope", "Wings, exact, without rotary", FROZEN, learner_rope=False, **EXACT),
     wings("wings-exact-post-attention", "Wings, exact, query after", FROZEN, learner_query="post_attention", **EXACT),
     Method(

@@ -60,6 +60,8 @@ class WingsConfig(PreTrainedConfig):
             `"uniform"`: weight 1. `"mass"` (ours): the attention mass on the learner's modality itself, without
             parameters, with one learner too; keeps more of the text that follows an image.
         router_positions (`int`): Rows of the position router; longer inputs raise.
+        router_power (`float`): With `router="mass"`: the power of the mass, at least 1. The larger, the less is done
+            by learners where the main attention looks elsewhere.
         semantics (`str`): `"paper"`: the causal semantics of this package. `"released"`: what the code that the paper's
             authors published computes, for their weights (docs/released_checkpoint.md). It fixes `learner_query`,
             `learner_rope`, `learner_scope` and `router`.
@@ -103,6 +105,7 @@ class WingsConfig(PreTrainedConfig):
     learner_cache: Literal["plain", "latent"] = "plain"
     router: Literal["position", "modality", "uniform", "mass"] | None = None
     router_positions: int = 4096
+    router_power: int | float = 2
     semantics: Literal["paper", "released"] = "paper"
     system_prompt_length: int = 14
     image_token_id: int | None = None
@@ -180,6 +183,8 @@ class WingsConfig(PreTrainedConfig):
         for name in ("learner_rank", "router_positions"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: expected a positive integer.")
+        if not 1 <= self.router_power < float("inf"):
+            raise ValueError(f"router_power={self.router_power}: expected a number, at least 1.")
         if self.image_token_id < 0:
             raise ValueError(f"image_token_id={self.image_token_id}: expected a non-negative integer.")
         layers = self.text_config.num_hidden_layers

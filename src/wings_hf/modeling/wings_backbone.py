@@ -164,7 +164,7 @@ def make_router(config: PreTrainedConfig) -> Router | None:
     if not config.has_router:
         return None
     if config.router == "mass":
-        return MassRouter()
+        return MassRouter(config.router_power)
     if config.router == "position":
         return PositionRouter(config.router_positions)
     return ModalityRouter(config.text_config.num_attention_heads)

@@ -86,15 +86,20 @@ class ModalityRouter(LearnedRouter):
 class MassRouter(nn.Module):
     """
     The attention mass itself, without parameters: a learner adds to a row as much as the main attention looks at what
-    that learner sees. `g = n m`: m is the mass on the learner's modality, mean over heads, n the modalities in sight.
+    that learner sees. `g = (n m)^p`: m is the mass on the learner's modality, mean over heads, n the number of
+    modalities in sight, p the power; 1 where the masses are equal, or where there is one modality.
 
     Where the main attention turns away from an image, as it does in a text question that comes after one, the visual
-    learner falls silent; the other routers choose between learners that all act at full strength. g sums to n as in
-    Eq. 5, but does not depend on which learners there are: a single one is weighed, too.
+    learner falls silent, the more so the larger p is. The learned routers choose between learners that together always
+    act at full strength. g does not depend on which learners there are: a single one is weighed, too.
     """
 
     columns = 2
     columns_are_shared = True
+
+    def __init__(self, power: float):
+        super().__init__()
+        self.power = power
 
     def forward(self, states: torch.Tensor) -> tuple[None, None]:
         """No weight and no bias."""
@@ -112,7 +117,7 @@ class MassRouter(nn.Module):
         self, logits: torch.Tensor, names: Sequence[str], present: torch.Tensor | None, in_sight: torch.Tensor
     ) -> torch.Tensor:
         """See `LearnedRouter.gates`."""
-        weights = logits * in_sight.sum(-1, keepdim=True)
+        weights = (logits * in_sight.sum(-1, keepdim=True)) ** self.power
         if len(names) == len(LEARNERS):
             return weights
         return weights[..., [LEARNERS.index(name) for name in names]]
