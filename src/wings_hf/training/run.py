@@ -22,6 +22,7 @@ from wings_hf.modeling.modeling_wings import WingsForCausalLM
 from wings_hf.processing.processing_wings import WingsProcessor
 from wings_hf.training.checkpoints import newest_whole_checkpoint, save_whole
 from wings_hf.training.recipes import Recipe
+from wings_hf.training.record import write_record
 from wings_hf.training.retention import RetentionCallback, load_reference, read_texts
 from wings_hf.training.speed import SpeedCallback
 from wings_hf.training.stages import Stage, begin_stage, describe
@@ -224,6 +225,7 @@ def _train_stage(recipe: Recipe, stage: Stage, data: Data, output: Path, resume:
             WingsForCausalLM.from_pretrained(best).save_pretrained(folder)
         if trainer.is_world_process_zero():
             processor.save_pretrained(folder)
+            write_record(folder, recipe, stage, trainer, len(data) if isinstance(data, Conversations) else None, start)
 
     save_whole(target, trainer, write)
 
