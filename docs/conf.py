@@ -24,6 +24,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "field_help",
     "mathml",
 ]
 exclude_patterns = ["_extensions", "images", "**/.ipynb_checkpoints"]

@@ -160,7 +160,7 @@ def router(figure: Figure) -> None:
         axes,
         32,
         5.6,
-        "Both sum to 2, and start at 1 and 1. A row with\none learner to ask gives it weight 1.",
+        "The two sum to 2, and start at 1 and 1. A row with\none learner to ask gives it weight 1.",
         color=INK,
     )
 

@@ -167,7 +167,7 @@ class Conversations(Dataset):
         return self._of(np.flatnonzero(self.images > 0))
 
     def measured(self, count_tokens: Callable[[Record], int], workers: int = 0) -> "Conversations":
-        """The same conversations with lengths counted, not estimated; see `token_counter`.
+        """The same conversations with lengths counted, not estimated; see `TokenCounter`.
 
         Raises:
             DataError: one cannot be encoded.

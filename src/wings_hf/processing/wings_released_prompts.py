@@ -154,8 +154,8 @@ def released_messages(
             belong to `released_question`. `"as_released"` removes the former and takes the latter for text.
 
     Returns:
-        Messages whose content is a list of texts and at most one `{"type": "image"}`, which takes its image from
-        `images=` of `apply_chat_template`.
+        Messages whose content is a list of texts and at most one image item, which takes its image from `images=` of
+        `apply_chat_template`.
 
     Raises:
         ValueError: a turn of another form, no human turn for the image, or what `extra_marks` forbids.

@@ -25,7 +25,7 @@ LEAST = {
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of training, as data. What a field means is in its metadata; `wings-hf train --fields` prints it."""
+    """One stage of training, as data. `wings-hf train --fields` prints what each field means, too."""
 
     name: str = help_for("of its folder and its progress bar")
     learning_rates: Mapping[str, float] = help_for(
