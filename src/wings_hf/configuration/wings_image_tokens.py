@@ -37,7 +37,10 @@ def count_image_tokens(
         ValueError: an argument outside these values, or an image too small for a single feature.
     """
     _check_geometry(height, width, num_prefix_tokens, select_strategy, rounding)
-    vertical, horizontal = patch_size if isinstance(patch_size, tuple | list) else (patch_size, patch_size)
+    sides = patch_size if isinstance(patch_size, tuple | list) else (patch_size, patch_size)
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        raise ValueError(f"patch_size must be an integer or two, got {patch_size!r}.")
+    vertical, horizontal = sides
     if vertical <= 0 or horizontal <= 0:
         raise ValueError(f"patch_size must be positive, got {patch_size}.")
     if rounding == "ceil":
@@ -50,6 +53,9 @@ def count_image_tokens(
 
 
 def _check_geometry(height: int, width: int, num_prefix_tokens: int, strategy: str, rounding: str) -> None:
+    for name, value in (("height", height), ("width", width), ("num_prefix_tokens", num_prefix_tokens)):
+        if not isinstance(value, int):
+            raise ValueError(f"{name} must be an integer, got {value!r}.")
     if height <= 0 or width <= 0:
         raise ValueError(f"height and width must be positive, got {height}x{width}.")
     if num_prefix_tokens < 0:

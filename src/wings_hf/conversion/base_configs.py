@@ -49,8 +49,10 @@ def read_released_config(folder: Path) -> dict[str, Any]:
         return {}
     try:
         values = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON file: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds a {type(values).__name__}, expected a JSON object.")
     if values.get("model_type") == "wings":
         raise ValueError(f"{folder} is converted already. The released names again: wings-hf convert --to released.")
     return values
@@ -72,17 +74,34 @@ def text_config_of(values: dict[str, Any], source: str) -> PreTrainedConfig:
     """
     family = family_of(values)
     if family is not None:
-        config_class = CONFIG_MAPPING[family]
-        return config_class(**{name: value for name, value in values.items() if name in _text_fields(config_class)})
-    values = values.get("text_config", values)
+        fields = _text_fields(CONFIG_MAPPING[family])
+        return _made(family, {name: value for name, value in values.items() if name in fields}, source)
+    values = _object(values.get("text_config", values), source, "text_config")
     model_type = values.get("model_type")
     if model_type not in FAMILIES:
         raise ValueError(
             f"{source} describes a model of type {model_type!r}: expected one of {', '.join(FAMILIES)}, the language "
             "models that the released code was made for."
         )
-    config_class = CONFIG_MAPPING[model_type]
-    return config_class(**_without_form(values))
+    return _made(str(model_type), _without_form(values), source)
+
+
+def _made(model_type: str, values: dict[str, Any], source: str) -> PreTrainedConfig:
+    """A configuration of that type.
+
+    Raises:
+        ValueError: for values that it does not take.
+    """
+    try:
+        return CONFIG_MAPPING[model_type](**values)
+    except Exception as error:  # each family checks, or trips over, its values in its own way
+        raise ValueError(f"{source} is no configuration of type {model_type!r}: {error}") from error
+
+
+def _object(value: Any, source: str, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{source} has {name}={value!r}, expected a JSON object.")
+    return value
 
 
 def _text_fields(config_class: type) -> set[str]:
@@ -100,14 +119,15 @@ def vision_config_of(values: dict[str, Any], source: str) -> PreTrainedConfig:
     """
     composite = values.get("model_type", "")
     if "vision_config" in values:
-        values = {"model_type": f"{composite}_vision_model", **values["vision_config"]}
+        inner = _object(values["vision_config"], source, "vision_config")
+        values = {"model_type": f"{composite}_vision_model", **inner}
     model_type = values.get("model_type")
     if model_type not in ("siglip_vision_model", "clip_vision_model"):
         raise ValueError(
             f"{source} describes a vision model of type {model_type!r}: expected a SigLIP or CLIP tower, which the "
             "released code was made for."
         )
-    return CONFIG_MAPPING[model_type](**_without_form(values))
+    return _made(str(model_type), _without_form(values), source)
 
 
 def _without_form(values: dict[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         ValueError: for a folder without one, and for files that are missing, incomplete or not as the index says.
     """
     indexed, single = (folder / INDEX).is_file(), (folder / SINGLE).is_file()
-    if indexed and single and SINGLE not in json.loads((folder / INDEX).read_text()).get("weight_map", {}).values():
+    if indexed and single and SINGLE not in _read_weight_map(folder).values():
         raise ValueError(
             f"{folder} holds two checkpoints, {SINGLE} and the files of {INDEX}: delete the one that is not meant "
             "(saving a model over a sharded one leaves the old index)."
@@ -60,11 +60,19 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     raise ValueError(f"{folder} holds no checkpoint: expected {SINGLE}, or {INDEX} and the files that it names.")
 
 
-def _read_indexed(folder: Path) -> dict[str, Tensor]:
+def _read_weight_map(folder: Path) -> dict[str, str]:
+    """In which file each tensor is."""
     try:
         weight_map = json.loads((folder / INDEX).read_text())["weight_map"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{folder / INDEX} is no index of safetensors files: it has no weight_map.") from error
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise ValueError(f"{folder / INDEX} has a weight_map that does not give the name of a file for each tensor.")
+    return weight_map
+
+
+def _read_indexed(folder: Path) -> dict[str, Tensor]:
+    weight_map = _read_weight_map(folder)
     names = sorted(set(weight_map.values()))
     _check_files(folder, names)
     tensors: dict[str, Tensor] = {}
@@ -81,7 +89,7 @@ def _read_indexed(folder: Path) -> dict[str, Tensor]:
 
 
 def _check_files(folder: Path, names: list[str]) -> None:
-    outside = [name for name in names if Path(name).name != name]
+    outside = [name for name in names if Path(name).name != name or name == ".."]
     if outside:
         raise ValueError(f"{folder / INDEX} names files outside of its folder: {', '.join(outside[:3])}.")
     pickles = [name for name in names if not name.endswith(".safetensors")]

@@ -19,6 +19,10 @@ import numpy
 
 PIECE = 16 * 2**20  # bytes
 MAX_HEADER = 100_000_000  # bytes, the limit of the format
+# Bits of a number of each dtype.
+BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8}
+BITS |= {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "I16": 16, "U16": 16, "F16": 16, "BF16": 16, "I32": 32, "U32": 32}
+BITS |= {"F32": 32, "C64": 64, "F64": 64, "I64": 64, "U64": 64}
 
 
 @dataclass(frozen=True)
@@ -64,19 +68,40 @@ def read_header(path: Path) -> dict[str, Tensor]:
         if size < 8 or length > min(size - 8, MAX_HEADER):
             raise ValueError(f"{path} is no complete safetensors file: its {size} bytes do not hold its header.")
         try:
-            header = json.loads(file.read(length))
-            header.pop("__metadata__", None)
-            tensors = {
-                name: Tensor(path, name, entry["dtype"], tuple(entry["shape"]), 8 + length + begin, end - begin)
-                for name, entry in header.items()
-                for begin, end in [entry["data_offsets"]]
-            }
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            header = json.loads(file.read(length).decode())
+            metadata = header.pop("__metadata__", {})
+            if not all(isinstance(text, str) for text in metadata.values()):
+                raise ValueError("its __metadata__ does not hold texts")
+            tensors = {name: _tensor(path, name, entry, 8 + length) for name, entry in header.items()}
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is no safetensors file: its header cannot be read ({error}).") from error
-    expected = max((tensor.start + tensor.nbytes for tensor in tensors.values()), default=8 + length)
+    expected = 8 + length
+    for tensor in sorted(tensors.values(), key=lambda tensor: (tensor.start, tensor.nbytes)):
+        if tensor.start != expected:
+            raise ValueError(f"{path} is damaged: {tensor.name} begins at byte {tensor.start}, expected {expected}.")
+        expected += tensor.nbytes
     if size != expected:
         raise ValueError(f"{path} has {size} bytes, but its header describes {expected}: it is incomplete or damaged.")
     return tensors
+
+
+def _tensor(path: Path, name: str, entry: dict, origin: int) -> Tensor:
+    """An entry of a header, whose numbers must agree with each other.
+
+    Raises:
+        ValueError: they do not, or it has a dtype that the format does not know.
+    """
+    dtype, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    name.encode()  # raises for what is no text
+    if dtype not in BITS:
+        raise ValueError(f"{name} has dtype {dtype!r}, expected one of {', '.join(BITS)}")
+    if not isinstance(shape, list) or any(
+        type(count) is not int or not 0 <= count < 2**63 for count in [*shape, begin]
+    ):
+        raise ValueError(f"{name} has shape {shape} and begins at {begin}, expected numbers that are not negative")
+    if (end - begin) * 8 != math.prod(shape) * BITS[dtype]:
+        raise ValueError(f"{name} has {end - begin} bytes, expected shape {shape} of {dtype}")
+    return Tensor(path, name, dtype, tuple(shape), origin + begin, end - begin)
 
 
 def read_pieces(tensor: Tensor) -> Iterator[bytes]:

@@ -48,9 +48,8 @@ class JsonRecords:
         except UnicodeDecodeError as error:
             where = f"{error.reason} at byte {error.start}"
             raise DataError(f"{path}: not UTF-8 text ({where})", "unreadable file") from error
-        except json.JSONDecodeError as error:
-            near = error.doc[max(error.pos - 20, 0) : error.pos + 20]
-            raise DataError(f"{path}: not valid JSON, {error.msg} near {near!r}", "invalid JSON") from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: not valid JSON, {_json_fault(error)}", "invalid JSON") from error
         if not isinstance(self.records, list):
             raise DataError(f"{path}: expected a list of records, got {type(self.records).__name__}")
 
@@ -91,9 +90,8 @@ class JsonLines:
             return json.loads(self._line(index).decode("utf-8"))
         except UnicodeDecodeError as error:
             raise DataError(f"not UTF-8 text ({error.reason})", "invalid JSON") from error
-        except json.JSONDecodeError as error:
-            near = error.doc[max(error.pos - 20, 0) : error.pos + 20]
-            raise DataError(f"not valid JSON, {error.msg} near {near!r}", "invalid JSON") from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"not valid JSON, {_json_fault(error)}", "invalid JSON") from error
 
     def describe(self, index: int) -> str:
         try:
@@ -227,6 +225,13 @@ def open_file(path: Path) -> Reader:
             f"{path}: unknown ending {path.suffix!r}, expected one of {', '.join(READERS)}", "unknown format"
         )
     return READERS[path.suffix](path)
+
+
+def _json_fault(error: Exception) -> str:
+    """What is wrong, and near what; lists too deep and numbers too long for Python's reader have no place."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} near {error.doc[max(error.pos - 20, 0) : error.pos + 20]!r}"
+    return str(error)
 
 
 def _id(raw: Any) -> str:

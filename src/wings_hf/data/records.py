@@ -18,9 +18,10 @@ bytes, `{"bytes": ..., "path": ...}` or PIL images. An item `{"type": "image"}` 
 Records without images are text-only turns; both kinds may be mixed.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from PIL import Image
@@ -33,6 +34,7 @@ __all__ = ["DataError", "OnError", "Record", "check_images", "read_records", "su
 IMAGE_MARK = "<image>"
 ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 SOURCE_KEYS = ("path", "image", "url", "base64")
+IMAGE_KINDS = ["image", "image_url"]  # a list, so that `in` takes whatever a record has there
 
 Message = dict[str, Any]
 
@@ -135,7 +137,7 @@ def _turns(raw: Mapping[str, Any]) -> list[tuple[str, Any]]:
         if "role" in turns[0]:  # "conversations" of chat messages exist too
             role_field, content_field = "role", "content"
         for turn in turns:
-            if turn.get(role_field) not in ROLES or not isinstance(turn.get(content_field), (str, list)):
+            if turn.get(role_field) not in list(ROLES) or not isinstance(turn.get(content_field), (str, list)):
                 raise DataError(
                     f"a turn needs {role_field!r} (one of {', '.join(ROLES)}) and {content_field!r}, got {_short(turn)}"
                 )
@@ -171,14 +173,18 @@ def _count_marks(content: str | list) -> int:
     """Places in `content` that take one of the images listed beside it."""
     if isinstance(content, str):
         return content.count(IMAGE_MARK)
-    items = [item for item in content if isinstance(item, Mapping)]
-    texts = sum(str(item.get("text") or "").count(IMAGE_MARK) for item in items)
-    return texts + sum(item.get("type") == "image" and _source(item) is None for item in items)
+    marks = 0
+    for item in content:
+        kind = item.get("type") if isinstance(item, Mapping) else None
+        text = item if isinstance(item, str) else item.get("text") if kind == "text" else None
+        marks += text.count(IMAGE_MARK) if isinstance(text, str) else 0
+        marks += kind in IMAGE_KINDS and _source(item) is None
+    return marks
 
 
 def _names_images(content: str | list) -> bool:
     return not isinstance(content, str) and any(
-        isinstance(item, Mapping) and item.get("type") in ("image", "image_url") for item in content
+        isinstance(item, Mapping) and item.get("type") in IMAGE_KINDS for item in content
     )
 
 
@@ -198,7 +204,7 @@ def _content(content: str | list, images: Iterator[Any], folder: Path | None) ->
         if isinstance(item, str):
             item = {"type": "text", "text": item}
         kind = item.get("type") if isinstance(item, Mapping) else None
-        if kind in ("image", "image_url"):
+        if kind in IMAGE_KINDS:
             source = _source(item)
             made.append(_image_item(next(images) if source is None else source, folder))
         elif kind == "text" and isinstance(item.get("text"), str):
@@ -243,7 +249,26 @@ def _image_item(source: Any, folder: Path | None) -> dict[str, Any]:
         return {"type": "image", "url": source}
     if folder is None:
         raise DataError(f"image {source} is named by a path, but these data hold their images themselves")
-    return {"type": "image", "path": str(folder / source)}
+    return {"type": "image", "path": _path_within(folder, source)}
+
+
+def _path_within(folder: Path, name: str) -> str:
+    """The path `name`, relative to `folder` or below it.
+
+    Records may come from anywhere, so a path does not decide alone which files are read. Links are followed: who can
+    put them into the folder can put files there.
+
+    Raises:
+        DataError: it leads out of the folder.
+    """
+    root = Path(os.path.abspath(folder))
+    if ".." in PurePath(name).parts or not (root / name).is_relative_to(root):
+        raise DataError(
+            f"image {name} leads out of {folder}, the folder of its data: name the folder that holds all images as "
+            "image_folder ('/' allows every absolute path)",
+            "image elsewhere",
+        )
+    return str(folder / name)
 
 
 def _short(value: Any, length: int = 200) -> str:

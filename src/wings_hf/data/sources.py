@@ -53,6 +53,12 @@ class Source:
     def __post_init__(self) -> None:
         if (self.path is None) == (self.dataset is None):
             raise DataError(f"a source needs either path or dataset, got {self!r}")
+        for name in ("path", "dataset", "subset", "split", "revision", "image_folder"):
+            text = getattr(self, name)
+            if text is not None and (not isinstance(text, str) or not text):
+                raise DataError(f"a source's {name} must be a text that is not empty, got {text!r}")
+        if not isinstance(self.columns, Mapping) or not all(isinstance(text, str) for text in self.columns.values()):
+            raise DataError(f"source {self.name}: columns must give names for names, got {self.columns!r}")
         for name in ("weight", "limit"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, (int, float)) and value > 0):

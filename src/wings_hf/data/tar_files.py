@@ -73,7 +73,7 @@ class TarRecords:
             raise DataError(f"{len(texts)} .json members, expected one")
         try:
             raw = json.loads(self._read(texts[0]))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"its .json member is not valid JSON ({error})", "invalid JSON") from error
         if not isinstance(raw, Mapping):
             return raw
@@ -85,10 +85,12 @@ class TarRecords:
         try:
             with tarfile.open(self.path, "r:") as archive:
                 for entry in archive:
+                    if entry.size < 0:  # Python's reader would come back to the same member for ever
+                        raise tarfile.ReadError(f"member {entry.name!r} has a size of {entry.size} bytes")
                     self._add(entry)
                     archive.members = []  # type: ignore[attr-defined]  # or it keeps all headers in memory  # type: ignore[attr-defined]
                 end = archive.offset
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError) as error:
             hint = "; compressed archives must be unpacked to .tar first" if self.path.suffix != ".tar" else ""
             raise DataError(f"{self.path}: cannot be read as a tar file ({error}){hint}", "unreadable file") from error
         with open(self.path, "rb") as file:

@@ -153,4 +153,8 @@ def as_texts(text: Any) -> list[str] | None:
     for index, sample in enumerate(texts):
         if not isinstance(sample, str):
             raise ValueError(f"text must be a string or a list of strings, entry {index} is {type(sample).__name__}.")
+        try:
+            sample.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"text {index} holds half a character, which is no text: {error}.") from error
     return texts

@@ -56,7 +56,19 @@ class ChatRenderer:
             )
 
     def render(self, conversations: Sequence[Conversation]) -> tuple[list[str], list[Spans]]:
-        """The prompts, and with `mark` the (start, end) characters that the assistant said in each."""
+        """The prompts, and with `mark` the (start, end) characters that the assistant said in each.
+
+        Raises:
+            ValueError: the template is none, or cannot render these messages, or refuses to.
+        """
+        try:
+            return self._render(conversations)
+        except Exception as error:  # a template may raise anything
+            raise ValueError(
+                f"The chat template cannot render these messages ({type(error).__name__}: {error})."
+            ) from error
+
+    def _render(self, conversations: Sequence[Conversation]) -> tuple[list[str], list[Spans]]:
         messages: Any = [conversation.messages for conversation in conversations]
         tools, documents, variables = self.tools, self.documents, self.variables
         if self.sanitize:
@@ -73,6 +85,8 @@ class ChatRenderer:
             add_generation_prompt=self.add_generation_prompt,
             **{**self.tokenizer.special_tokens_map, **variables},
         )
+        for prompt in rendered[0]:
+            prompt.encode()  # raises for half characters, of which no tokenizer can make anything
         return rendered  # (prompts, spans)
 
     def adds_special_tokens(self, prompts: Sequence[str]) -> bool:

@@ -63,7 +63,7 @@ def read_conversation(
     images: list[list[Any]] = []
     for position, message in enumerate(messages):
         where = f"Conversation {index}, message {position}"
-        if not isinstance(message, Mapping) or "role" not in message:
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
             raise ValueError(f"{where}: expected a dict with 'role' and 'content', got {message!r}.")
         plain = {key: value for key, value in message.items() if value is not None}
         content = plain.get("content")
