@@ -85,13 +85,20 @@ def finish(process: subprocess.Popen) -> str:
     return output
 
 
-def wings_hf(*arguments: object, endpoint: str, home: Path, token: str | None = TOKEN, **variables: str):
-    """Runs the command line in a process of its own against a Hub at `endpoint`, without xet (another server)."""
+def wings_hf(*arguments: object, **options) -> subprocess.CompletedProcess:
+    """Runs the command line, see `with_hub`."""
+    return with_hub("-m", "wings_hf.cli.main", *arguments, **options)
+
+
+def with_hub(
+    *arguments: object, endpoint: str, home: Path, token: str | None = TOKEN, **variables: str
+) -> subprocess.CompletedProcess:
+    """Runs Python in a process of its own with a Hub at `endpoint`, without xet, which is another server."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}
     environment |= {} if token is None else {"HF_TOKEN": token}
     return subprocess.run(
-        [sys.executable, "-m", "wings_hf.cli.main", *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         env={**environment, **variables},
         capture_output=True,
         text=True,

@@ -29,7 +29,7 @@ NAME = re.compile(r'^name = "([^"\n]+)"', re.MULTILINE)
 NO_NAME = "path/to/this/folder"
 TAGS = ("wings", "vision-language", "custom_code")
 # How transformers' own cards begin, which say nothing of a model.
-BLANK = ("This is the model card of a 🤗 transformers model that has been pushed on the Hub",)
+BLANK = "This is the model card of a 🤗 transformers model that has been pushed on the Hub"
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def write_card(
     licence: str | None = None,
     languages: Sequence[str] = (),
     look_up: bool = False,
+    run: str | None = None,
 ) -> Card:
     """
     Writes `README.md` of a model folder, or writes it again, and its plots to `images/`.
@@ -68,13 +69,14 @@ def write_card(
         licence: the licence it is published under; inherited from the backbones by default.
         languages: codes, such as "en".
         look_up: ask the Hub for licences of backbones.
+        run: what else is known of the training, as Markdown.
 
     Raises:
         ValueError: the folder holds no whole model, or a file that was named is none of its kind.
     """
     path = folder / "README.md"
     before = path.read_text("utf-8") if path.exists() else ""
-    if any(line in before for line in BLANK):
+    if says_nothing(before):
         before = ""
     metadata, body = split(before)
     facts = facts_of(folder, names or {}, licences or {}, look_up)
@@ -83,7 +85,7 @@ def write_card(
     inherited = inherit({f"{each.role} {each.name}".strip(): each.licence for each in facts.backbones})
     stated = _stated(licence, metadata, body)
     name = repo_id or next(iter(NAME.findall(body)), NO_NAME)
-    parts = _parts(facts, name, stated, inherited, folder)
+    parts = _parts(facts, name, stated, inherited, folder, run)
     if measured or "wings-card:begin evaluation" not in body:
         parts["evaluation"] = sections.evaluation(measured.text if measured else None)
     if looked or "wings-card:begin attention" not in body:
@@ -96,6 +98,11 @@ def write_card(
     for each in (measured, looked):
         remarks += each.remarks if each else ()
     return Card(path, (*remarks, *_doubts(facts, stated, inherited)))
+
+
+def says_nothing(card: str) -> bool:
+    """Whether a card is the one that transformers writes where there is none."""
+    return BLANK in card
 
 
 def split(text: str) -> tuple[dict[str, Any], str]:
@@ -121,12 +128,14 @@ def split(text: str) -> tuple[dict[str, Any], str]:
 _ORDER = ("title", "about", "use", "evaluation", "attention", "training", "licence", "limits", "code", "citation")
 
 
-def _parts(facts: Facts, name: str, stated: str | None, inherited: Inherited, folder: Path) -> dict[str, str]:
+def _parts(
+    facts: Facts, name: str, stated: str | None, inherited: Inherited, folder: Path, run: str | None
+) -> dict[str, str]:
     return {
         "title": sections.title(name if name != NO_NAME else folder.resolve().name),
         "about": sections.about(facts),
         "use": sections.use(name),
-        "training": sections.training(facts),
+        "training": sections.training(facts, run),
         "licence": sections.licence(stated, inherited),
         "limits": sections.limits(facts),
         "code": sections.code(facts, name, __version__),

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a model folder says of itself, without loading the model."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from safetensors import safe_open
 
 from wings_hf.configuration.wings_sources import public_name
-from wings_hf.hub.contents import examine
+from wings_hf.hub.contents import read_config
 from wings_hf.training.record import read_record
 
 # Where a parameter belongs, by what its name contains; the rest is the language model.
@@ -73,8 +72,7 @@ def facts_of(folder: Path, names: Mapping[str, str | None], licences: Mapping[st
         licences: the same for their licences.
         look_up: ask the Hub for licences that are neither given nor in the cache.
     """
-    contents = examine(folder)
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = read_config(folder)
     training = read_record(folder)
     backbones = []
     for key, role in (("text", "language model"), ("vision", "vision tower")):
@@ -84,8 +82,8 @@ def facts_of(folder: Path, names: Mapping[str, str | None], licences: Mapping[st
         if part:
             licence = licences.get(key) or licence_of(name, look_up)
             backbones.append(Backbone(role, name, part.get("model_type", "unknown"), licence))
-    weights = [file.path for file in contents.sent if file.name.endswith(".safetensors")]
-    code = tuple(file.name for file in contents.sent if file.part == "code")
+    weights = sorted(folder.glob("*.safetensors"))
+    code = tuple(sorted(path.name for path in folder.glob("*.py")))
     datasets = [
         each["dataset"] for stage in (training or {}).get("stages", []) for each in stage["data"] if "dataset" in each
     ]

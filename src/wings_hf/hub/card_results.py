@@ -28,6 +28,7 @@ ON_THE_HUB = {
     "hellaswag": "Rowan/hellaswag",
     "gsm8k": "openai/gsm8k",
 }
+ACCURACIES = ("acc", "exact_match", "pass_at")
 NO_PLOTS = "no plot: it needs matplotlib (pip install 'wings_hf[eval]')"
 
 
@@ -127,6 +128,8 @@ def _results(summary: Mapping[str, Any]) -> list[EvalResult]:
     results = []
     for name, found in summary["sets"].items():
         if found["score"] is not None:
+            metric = str(found["metric"]).partition(",")[0]
+            accuracy = metric.startswith(ACCURACIES) or found["kind"] == "image"
             task, task_name = TASKS.get(found["kind"], TASKS["text"])
             results.append(
                 EvalResult(
@@ -134,9 +137,9 @@ def _results(summary: Mapping[str, Any]) -> list[EvalResult]:
                     task_name=task_name,
                     dataset_type=ON_THE_HUB.get(name, name),
                     dataset_name=name,
-                    metric_type="accuracy",
+                    metric_type="accuracy" if accuracy else metric,
                     metric_name=f"{found['metric']}, {found['shots']}-shot",
-                    metric_value=round(100 * found["score"], 2),
+                    metric_value=round((100 if accuracy else 1) * found["score"], 2),
                 )
             )
     return results

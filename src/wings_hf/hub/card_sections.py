@@ -124,9 +124,11 @@ def use(name: str) -> str:
     return f"## How to load it\n\n{USE.format(name=name)}"
 
 
-def training(facts: Facts) -> str:
-    """The recipe, stage by stage."""
+def training(facts: Facts, run: str | None) -> str:
+    """The recipe, stage by stage; or what the Trainer said of its `run`."""
     record = facts.training
+    if record is None and run:
+        return f"## Training\n\nAs transformers' Trainer recorded it:\n\n{run}"
     if record is None:
         return "## Training\n\nNot known: the model was saved without a record of `wings-hf train`."
     versions = ", ".join(f"{name} {value}" for name, value in record.get("versions", {}).items())

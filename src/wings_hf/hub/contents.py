@@ -29,7 +29,14 @@ PARTS = {
 }
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".msgpack")
 # Left by a Trainer beside the model, and no part of it.
-TRAINING = ("training_args.bin", "optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "trainer_state.json")
+TRAINING: tuple[str, ...] = (
+    "training_args.bin",
+    "optimizer*",
+    "scheduler.pt",
+    "scaler.pt",
+    "rng_state*",
+    "trainer_state.json",
+)
 TRAINING += ("all_results.json", "train_results.json", "eval_results.json", "*.distcp")
 FOLDERS = {
     "checkpoint-*": "a checkpoint of training",
@@ -103,7 +110,7 @@ def examine(folder: Path, include: Sequence[str] = ()) -> Contents:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder: expected one that holds a saved model.")
-    config = _config(folder)
+    config = read_config(folder)
     sent: dict[str, File] = {}
     left_out: dict[str, str] = {}
     for name, path, reason in _walk(folder.resolve()):
@@ -239,7 +246,13 @@ def _shards(sent: dict[str, File]) -> set[str]:
 # -- checks -----------------------------------------------------------------------------------------------
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """
+    `config.json` of a Wings model.
+
+    Raises:
+        ValueError: there is none, or that of another model.
+    """
     if not (folder / "config.json").is_file():
         adapter = (folder / "adapter_config.json").is_file()
         what = "an adapter, which peft's own push_to_hub publishes" if adapter else "no saved model"
