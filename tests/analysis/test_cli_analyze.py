@@ -234,6 +234,28 @@ def test_compare(tmp_path, capsys):
     assert "has no score for" in capsys.readouterr().err
 
 
+def test_results_of_one_name_do_not_share_a_score(tmp_path, capsys):
+    curves = {"x": [0.1, 0.2, 0.3], "y": [0.3, 0.1, 0.2]}
+    files = [laws_file(tmp_path / n / "run" / "laws.json", "tune", curve) for n, curve in curves.items()]
+    scores = tmp_path / "scores.json"
+    arguments = ["analyze", "--compare", *files, "--scores", str(scores), "--output", str(tmp_path / "out")]
+    scores.write_text(json.dumps({"tune": 0.5}))
+    assert main(arguments) == 1
+    assert "would both take the score of 'tune'" in capsys.readouterr().err
+    scores.write_text(json.dumps({"tune": 0.5, **dict(zip(files, (0.25, 0.75), strict=True))}))
+    assert main(arguments) == 0
+    data = json.loads((tmp_path / "out" / "shift-against-score.json").read_text())
+    assert [each["score"] for each in data["models"]] == [0.25, 0.75]
+
+
+@pytest.mark.parametrize("score", ['{"group": "a"}', '"high"', "true", "NaN"])
+def test_a_score_that_is_none_is_named(tmp_path, capsys, score):
+    file = laws_file(tmp_path / "a" / "laws.json", "a", [0.1, 0.2, 0.3])
+    (tmp_path / "scores.json").write_text(f'{{"a": {score}}}')
+    assert main(["analyze", "--compare", file, "--scores", str(tmp_path / "scores.json")]) == 1
+    assert "the score of 'a' is" in capsys.readouterr().err
+
+
 def test_matplotlib_is_not_imported_before_something_is_drawn():
     modules = "wings_hf.analysis, wings_hf.analysis.router, wings_hf.analysis.maps, wings_hf.analysis.inputs"
     code = f"import sys, {modules}, wings_hf.cli.analyze; sys.exit('matplotlib' in sys.modules)"

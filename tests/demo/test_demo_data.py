@@ -8,6 +8,7 @@ from pathlib import Path
 import demo_parts
 import pytest
 import torch
+from PIL import Image
 
 from wings_hf.data.collator import IGNORED, ConversationCollator
 from wings_hf.demo.conversations import Batches, mixture, text_turn, turn, visual_turn
@@ -23,6 +24,28 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, DigitSet]:
     folder = tmp_path_factory.mktemp("digits")
     write_digits(folder)
     return {split: DigitSet(folder / split) for split in SPLIT_SIZES}
+
+
+def test_digits_are_all_there_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, save = tmp_path / "digits", Image.Image.save
+
+    def interrupted(image: Image.Image, path: Path) -> None:
+        if path.name.startswith("1000-"):
+            path.write_bytes(b"half")
+            raise KeyboardInterrupt
+        save(image, path)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Image.Image, "save", interrupted)
+        write_digits(folder)
+    assert not folder.exists()
+    write_digits(folder)
+    files = sorted(folder.glob("*/*.png"))
+    assert len(files) == 1797 and all(Image.open(file).size == (8, 8) for file in files)
+    files[0].unlink()  # as a version before left it
+    files[1].write_bytes(b"half")
+    write_digits(folder)
+    assert sorted(folder.glob("*/*.png")) == files and Image.open(files[1]).size == (8, 8)
 
 
 def words_after(question: str, start: str) -> list[str]:

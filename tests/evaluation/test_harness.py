@@ -19,6 +19,7 @@ from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
 
 from wings_hf.evaluation.harness import WingsLM, generation_arguments, register
+from wings_hf.evaluation.lm_eval_cli import TASKS, main
 from wings_hf.evaluation.scorer import Prompt, Scorer
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -133,6 +134,15 @@ def test_by_name_from_folders(tmp_path: Path) -> None:
     requests = [likelihood_request("What is a", " cat")]
     theirs = HFLM(str(tmp_path / "t"), device="cpu").loglikelihood(requests, True)
     assert text_model.loglikelihood(requests, True) == theirs
+
+
+@pytest.mark.parametrize("given", [["--include_path", "mine"], ["--include_path=mine"], []])
+def test_our_task_files_go_in_where_no_others_are_named(given: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr("lm_eval.__main__.cli_evaluate", lambda: seen.extend(sys.argv))
+    monkeypatch.setattr(sys, "argv", ["wings-lm-eval", "--tasks", "a", *given])
+    main()
+    assert seen[3:] == (given or ["--include_path", str(TASKS)])
 
 
 def test_the_harness_command_line_knows_the_name(tmp_path: Path) -> None:

@@ -152,6 +152,9 @@ def test_science_questions_with_images(tmp_path: Path) -> None:
     assert second.images == () and second.id == "scienceqa/test/9"
 
 
+PROBLEM = '{"1": {"question": "q", "split": "SPLIT", "choices": ["a", "b"], "answer": 0, "image": "a.png"}}'
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -173,6 +176,10 @@ def test_science_questions_with_images(tmp_path: Path) -> None:
         ("x.jsonl", '{"id": "a", "question": "q", "choices": ["a", "b"], "answer": 0, "wrong": 1}\n', "'wrong'"),
         ("x.jsonl", '{"id": "a", "question": "q", "choices": ["a", "b"], "answer": 0}\n7\n', "record 1: .* found '7'"),
         ("x.jsonl", '{"id": "a", "question": "q", "choices": ["a", "b"], "answer": 0.5}\n', "answer 0.5, expected"),
+        ("problems.json", '{"1": {"question": "q", "choices": ["a", "b"], "answer": 0}}', "record 0: 1: split 'None'"),
+        ("problems.json", '{"1": {"question": "q", "hint": "", "split": "test", "choices": ["a"]}}', "answer 'None'"),
+        ("problems.json", PROBLEM.replace("SPLIT", ".."), r"1: '\.\.', expected a plain name"),
+        ("problems.json", PROBLEM.replace("SPLIT", "test").replace("a.png", "../../a.png"), "expected a plain name"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:

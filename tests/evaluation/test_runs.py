@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scored_models
 from PIL import Image
 
+from wings_hf.cli.evaluate import _check_base
 from wings_hf.cli.main import main
 from wings_hf.evaluation.comparison import as_table, compare, pareto_front
-from wings_hf.evaluation.local import LocalTask
+from wings_hf.evaluation.local import LocalTask, overrides
+from wings_hf.evaluation.models import chat_template_hash, describe
 from wings_hf.evaluation.records import Run
 from wings_hf.evaluation.run import Missing, _check_same, needs
 from wings_hf.evaluation.sets import IMAGE_SETS, SETS, TEXT_SETS, choose
@@ -71,6 +74,42 @@ def test_a_run_goes_on_only_as_it_began(tmp_path: Path) -> None:
         Run.open(tmp_path, {**MODEL, "config_hash": "2"}, Settings(seed=1).to_record())
     with pytest.raises(ValueError, match="folder of a run"):
         Run(tmp_path / "nothing").about()
+
+
+def test_other_versions_are_kept_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = make_run(tmp_path, mmlu=[1, 0])
+    assert not began.changed_versions() and "continued_with" not in began.about()
+    first = began.about()["versions"]
+    monkeypatch.setattr("wings_hf.evaluation.records.versions", lambda: {**first, "torch": "9.9"})
+    again = make_run(tmp_path, piqa=[1, 0])
+    make_run(tmp_path, piqa=[1, 0])
+    assert again.changed_versions() == {"torch": (first["torch"], "9.9")}
+    assert again.about()["versions"] == first
+    assert [each["torch"] for each in again.about()["continued_with"]] == ["9.9"]
+    assert [again.tasks(name)[0]["versions"]["torch"] for name in ("mmlu", "piqa")] == [first["torch"], "9.9"]
+
+
+def test_another_chat_template_is_another_model(tmp_path: Path) -> None:
+    model, processor = scored_models.wings()
+    before = describe(model, processor, "a")
+    Run.open(tmp_path, before, Settings().to_record())
+    processor.chat_template += " "
+    after = describe(model, processor, "a")
+    with pytest.raises(ValueError, match=r"other model \(chat_template_hash: "):
+        Run.open(tmp_path, after, Settings().to_record())
+    tokenizer = processor.tokenizer
+    tokenizer.chat_template = None
+    assert chat_template_hash(tokenizer) is None and chat_template_hash(processor) == after["chat_template_hash"]
+
+
+def test_files_that_name_no_split_do_not_join_those_that_do() -> None:
+    config = {"task": "piqa", "validation_split": "validation"}
+    row = {"goal": "g"}
+    alone = overrides(config, LocalTask({"": [row]}, {"data.jsonl": "1"}))
+    assert len(alone["custom_dataset"]()["validation"]) == 1
+    both = LocalTask({"": [row], "validation": [row]}, {"data.jsonl": "1", "valid.jsonl": "2"})
+    with pytest.raises(ValueError, match=r"split 'validation', and data\.jsonl, whose names say no split"):
+        overrides(config, both)
 
 
 def test_a_finished_task_of_another_metric_or_other_files_is_not_taken(tmp_path: Path) -> None:
@@ -210,6 +249,20 @@ def test_compare_command(runs: dict[str, Run], tmp_path: Path, capsys: pytest.Ca
     assert main(["compare", *folders, "--output", str(stem)]) == 1
     assert "--base" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "none")]) == 1
+
+
+def test_a_mistyped_base_is_no_model(runs: dict[str, Run], tmp_path: Path) -> None:
+    there = runs["llm"].folder
+    for name, message in (
+        (there.parent / "lmm", f"no such folder of a run or a model; runs beside it: .*{there.name}"),
+        (tmp_path, "holds neither a run"),
+        ("./nothing", "no such folder"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            _check_base(str(name))
+    (tmp_path / "config.json").write_text("{}")
+    _check_base(str(tmp_path))
+    _check_base("Qwen/Qwen2.5-7B")
 
 
 @pytest.mark.parametrize(

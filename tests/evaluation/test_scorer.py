@@ -156,3 +156,15 @@ def test_a_template_that_writes_other_words_is_refused() -> None:
     processor.chat_template = scored_models.SPACED.replace("join }}</s>", "join | lower }}</s>")
     with pytest.raises(ValueError, match="template"):
         Scorer(model, processor).replying([{"role": "user", "content": [{"type": "text", "text": "Which?"}]}], ["A"])
+
+
+def test_prompts_with_and_without_bos_do_not_share_a_batch() -> None:
+    """LLaVA's tokenizer adds a BOS token; a template may have written it."""
+    model, processor = scored_models.MODELS["llava"]()
+    requests = [(Prompt(text), " a cat") for text in ("What is it?", "<s>What is it?", "Say", "<s>See", "No")]
+    single = [Scorer(model, processor).loglikelihoods([request])[0][0] for request in requests]
+    together = Scorer(model, processor, batch_size=5).loglikelihoods(requests)
+    assert [value for value, _ in together] == pytest.approx(single, abs=1e-4)
+    assert single[0] == pytest.approx(single[1], abs=1e-4)
+    with pytest.raises(ValueError, match="some prompts begin with <s>"):
+        Scorer(model, processor).encode([prompt for prompt, _ in requests], "right")

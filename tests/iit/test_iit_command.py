@@ -10,8 +10,11 @@ import pytest
 from PIL import Image
 
 from wings_hf.cli import main as cli
+from wings_hf.cli.iit import _check_same_model, _folder_names
+from wings_hf.evaluation.models import weights_hash
 from wings_hf.evaluation.readers import write_items
 from wings_hf.iit.benchmark import Benchmark
+from wings_hf.iit.results import Results, Sample
 
 
 @pytest.fixture(scope="module")
@@ -36,20 +39,39 @@ def test_a_benchmark_is_built_from_files(folder: Path) -> None:
 
 
 def test_models_are_scored_side_by_side(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    before = dict(matplotlib.rcParams)
     argv = ["iit", "score", "--benchmark", str(folder / "iit"), "--output", str(folder / "out"), "--debug"]
     assert cli.main([*argv, str(folder / "tiny-wings"), str(folder / "tiny-llm"), "--device", "cpu"]) == 0
     said = capsys.readouterr().out
     assert "| tiny-wings | " in said and "| tiny-llm | " in said and "*chance*" in said
     runs = sorted(path.parent for path in (folder / "out").glob("*/results.json"))
     assert [json.loads((run / "results.json").read_text())["name"] for run in runs] == ["tiny-llm", "tiny-wings"]
-    pytest.importorskip("matplotlib")
+    assert dict(matplotlib.rcParams) == before  # no picture changes how others look
     with Image.open(folder / "out/scores.png") as picture:
         assert min(picture.size) > 300
     assert (folder / "out/scores.svg").read_text().count("tiny-wings") >= 1
+    drawn = json.loads((folder / "out/scores.json").read_text())
+    assert [each["name"] for each in drawn["models"]] == ["tiny-wings", "tiny-llm"] and drawn["references"]["chance"]
     again = ["iit", "score", *map(str, runs), "--output", str(folder / "again"), "--debug"]
     assert cli.main(again) == 0
     rows = [(folder / name / "table.md").read_text().splitlines() for name in ("out", "again")]
     assert sorted(rows[0]) == sorted(rows[1])
+
+
+def test_models_do_not_share_a_folder(folder: Path, tmp_path: Path) -> None:
+    names = ["x/run/tune", "y/run/tune", "Qwen/Qwen2.5-7B", "tune"]
+    assert list(_folder_names(names).values()) == ["x-run-tune", "y-run-tune", "Qwen-Qwen2.5-7B", "tune"]
+    with pytest.raises(ValueError, match="x/tune would share a folder"):
+        _folder_names(["./x/tune", "x/tune"])
+    model, _ = iit_parts.language_model()
+    own = {"model": {"weights_hash": weights_hash(list(model.parameters()))}}
+    for name, facts in (("own", own), ("other", {"model": {"weights_hash": "another"}})):
+        Results(name, (Sample("T/0", "T", 0, "i", "T", 0, 0, (0.0, -1.0)),), facts).save(tmp_path / name)
+    _check_same_model(tmp_path / "own", model)
+    _check_same_model(tmp_path / "none", model)
+    with pytest.raises(ValueError, match="results of another model"):
+        _check_same_model(tmp_path / "other", model)
 
 
 def test_options_reach_the_scoring(folder: Path) -> None:

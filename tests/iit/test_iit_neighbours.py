@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from wings_hf.iit.embedding import STEPS, NGramEmbedder, TransformersEmbedder, grams, on_grid
-from wings_hf.iit.stores import NumpyStore, make_store
+from wings_hf.iit.stores import NumpyStore, make_store, similarities
 
 
 def cosines(vectors: np.ndarray) -> np.ndarray:
@@ -107,6 +107,26 @@ def test_chroma_finds_the_same_neighbours() -> None:
     assert (exact == found).all()
     for store in stores:
         store.close()
+
+
+def test_chroma_gives_a_whole_pool() -> None:
+    """More than its index searches."""
+    pytest.importorskip("chromadb")
+    vectors = on_grid(np.random.default_rng(3).standard_normal((1500, 8)))
+    stores = [make_store(name) for name in ("numpy", "chroma")]
+    for store in stores:
+        store.add(vectors)
+    exact, found = (store.nearest(vectors[:600], 1500) for store in stores)
+    assert (exact == found).all() and found.shape == (600, 1500)
+    for store in stores:
+        store.close()
+
+
+def test_similarities_are_cosines_of_the_places() -> None:
+    vectors = on_grid(np.random.default_rng(4).standard_normal((700, 16)))
+    places = np.random.default_rng(5).integers(0, 700, (600, 50))
+    expected = (vectors[places] * vectors[:600][:, None]).sum(-1) / STEPS**2
+    assert (similarities(vectors[:600], vectors, places) == expected).all()
 
 
 def test_chroma_neither_phones_nor_keeps_what_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,25 @@ def test_a_reference_is_made_once_and_belongs_to_its_texts(file: Path, tmp_path:
         load_reference(lambda: model, texts[:-1], tmp_path / "out" / "reference.safetensors")
 
 
+def test_a_reference_that_was_cut_short_is_made_again(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, path = demo_parts.model(learners=()), tmp_path / "reference.safetensors"
+    model.config.vocab_size = model.config.text_config.vocab_size
+    texts = read_texts(Retention(str(file)), demo_parts.tokenizer())
+
+    def interrupted(reference: dict, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(retention, "save_file", interrupted)
+        load_reference(lambda: model, texts, path)
+    assert not path.exists()
+    load_reference(lambda: model, texts, path)
+    assert path.exists() and load_reference(lambda: pytest.fail("made again"), texts, path)
+
+
 @pytest.fixture
 def command(tmp_path: Path, file: Path) -> list[str]:
     folder = demo_parts.saved_parts(tmp_path / "parts")

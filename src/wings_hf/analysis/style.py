@@ -15,6 +15,8 @@ from matplotlib.transforms import Bbox
 
 INK, SOFT, GRID, PALE = "#22262b", "#6b7280", "#e3e6e9", "#eceff1"
 COLORS = {"before": "#7a5c99", "image": "#e08e29", "after": "#1b7f79"}
+# of kinds of things that have no colour of their own: models, families of methods
+PALETTE = ("#1b7f79", "#e08e29", "#7a5c99", "#3d6fb6", "#b3402e", "#8a8d3c", "#5b6770", "#b0779c")
 NAME_PLACES = (  # alignment, points to the right, points up
     *(("left", 8.0, 0.0), ("right", -8.0, 0.0), ("center", 0.0, 11.0), ("center", 0.0, -11.0)),
     *(("left", 6.0, 8.0), ("left", 6.0, -8.0), ("right", -6.0, 8.0), ("right", -6.0, -8.0)),

@@ -13,6 +13,7 @@ their scores on text, with the correlation and its 95 % interval.
 import argparse
 import importlib.util
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -253,18 +254,26 @@ def _compare(args: argparse.Namespace) -> int:
     if args.scores is None:
         raise ValueError("--compare needs --scores: a JSON file with a score on text for each model.")
     scores = _json(args.scores)
-    models, groups = [], []
+    models, groups, taken = [], [], dict[str, str]()
     for file in args.compare:
         values = _json(Path(file))
         name = _named(values.get("name"), Path(file), scores, args.scores)
+        if name in taken:
+            raise ValueError(
+                f"{taken[name]} and {file} would both take the score of {name!r} in {args.scores}: name them there by "
+                "their paths, as given."
+            )
+        taken[name] = file
         laws = AttentionLaws.from_dict(values)
         shift = laws.sample_shift if args.of_samples else laws.shift
         if shift is None or not (args.of_samples or laws.shift_is_defined):
             print(f"left out: {file} has no defined shift", file=sys.stderr)
             continue
         score = scores[name] if isinstance(scores[name], dict) else {"score": scores[name]}
-        models.append((name, float(shift), float(score["score"])))
+        models.append((name, float(shift), _score(score.get("score"), name, args.scores)))
         groups.append(str(score.get("group", "")))
+    if not models:
+        raise ValueError("none of the results has a defined shift: there is nothing to compare.")
     if importlib.util.find_spec("matplotlib") is None:
         raise ValueError(NO_PLOTS)
     return _draw_comparison(args, models, groups)
@@ -285,12 +294,18 @@ def _draw_comparison(args: argparse.Namespace, models: list[tuple[str, float, fl
 
 
 def _named(name: str | None, file: Path, scores: dict[str, Any], scores_file: Path) -> str:
-    """The name by which the scores know a result: its own, its folder's, its file's."""
-    candidates = [name, file.parent.name, file.stem, str(file)]
+    """The name by which the scores know a result: its path as given, its own, its folder's, its file's."""
+    candidates = [str(file), name, file.parent.name, file.stem]
     for candidate in candidates:
         if candidate in scores:
             return str(candidate)
     raise ValueError(f"{scores_file} has no score for {file}: expected one of {candidates}, got {', '.join(scores)}.")
+
+
+def _score(value: Any, name: str, scores_file: Path) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{scores_file}: the score of {name!r} is {value!r}, expected a number.")
+    return float(value)
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -98,10 +98,29 @@ def _evaluate(args: argparse.Namespace, sets: Any, folder: Path) -> dict[str, An
         text_sets = [each for each in sets if each.kind == "text"]
         if not text_sets:
             raise ValueError("--base measures a language model on text sets, and there are none in --tasks.")
+        _check_base(args.base)
         base = Run(folder / "base")
         note(f"the base first: {args.base}")
         Evaluation(args.base, settings, args.trust_remote_code).run(text_sets, base.folder)
     return Evaluation(args.model, settings, args.trust_remote_code, args.revision).run(sets, folder, base)
+
+
+def _check_base(name: str) -> None:
+    """
+    Raises:
+        ValueError: it is a folder that holds neither a run nor a model, or can only be meant for one that is not there.
+    """
+    from wings_hf.conversion.locate import is_path
+
+    folder = Path(name)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ValueError(f"--base {name}: this folder holds neither a run (run.json) nor a model (config.json).")
+        return
+    runs = sorted(run.parent.name for run in folder.parent.glob("*/run.json")) if len(folder.parts) > 1 else []
+    if folder.exists() or is_path(name) or runs:
+        there = f"; runs beside it: {', '.join(runs)}" if runs else ""
+        raise ValueError(f"--base {name}: there is no such folder of a run or a model{there}.")
 
 
 def _file_name(model: str) -> str:

@@ -109,20 +109,20 @@ def _score(args: argparse.Namespace) -> int:
     from wings_hf.iit.figure import draw
     from wings_hf.iit.results import table
 
-    results = [_results_of(name, args) for name in args.models]
+    folders = _folder_names(args.models)
+    results = [_results_of(name, folders[name], args) for name in args.models]
     args.output.mkdir(parents=True, exist_ok=True)
     shown = table(results)
     (args.output / "table.md").write_text(f"{shown}\n", encoding="utf-8")
     print(shown)
     try:
-        for ending in ("png", "svg"):
-            draw(results, args.output / f"scores.{ending}")
+        draw(results, args.output / "scores")
     except ValueError as error:  # matplotlib is optional
         print(f"no picture: {error}")
     return 0
 
 
-def _results_of(name: str, args: argparse.Namespace) -> Any:
+def _results_of(name: str, folder_name: str, args: argparse.Namespace) -> Any:
     """Results that are there already, or those of a model, saved below `--output`."""
     from wings_hf.evaluation.models import default_device, load
     from wings_hf.iit.benchmark import Benchmark
@@ -141,17 +141,44 @@ def _results_of(name: str, args: argparse.Namespace) -> Any:
     device = default_device() if args.device == "auto" else args.device
     model, processor = load(name, args.trust_remote_code, dtype="auto")
     short = Path(name).resolve().name if Path(name).exists() else name
+    if sum(Path(each).name == Path(name).name for each in args.models) > 1:
+        short = folder_name
     asked = options.departures()
+    folder = args.output / "-".join([folder_name, *asked])
+    _check_same_model(folder, model)
     shown = " ".join([short, *asked])
     results = score(benchmark, model.to(device), processor, options, shown, _progress(shown))
     print()
-    results.save(args.output / "-".join([_folder_name(name), *asked]))
+    results.save(folder)
     return results
 
 
-def _folder_name(name: str) -> str:
-    """A folder for a model: the last two parts of its name, so that `a/tune` and `b/tune` stay apart."""
-    return "-".join(part for part in Path(name).parts[-2:] if part not in ("/", ".", ".."))
+def _folder_names(names: list[str]) -> dict[str, str]:
+    """A folder for each model: the last two parts of its name, more where models would share one."""
+    parts = {name: [part for part in Path(name).parts if part not in ("/", ".", "..")] for name in names}
+    parts = {name: own or [Path(name).resolve().name] for name, own in parts.items()}
+    made: dict[str, str] = {}
+    for name, own in parts.items():
+        lengths = range(2, max(map(len, parts.values())) + 1)
+        apart = (k for k in lengths if all(other[-k:] != own[-k:] for each, other in parts.items() if each != name))
+        made[name] = "-".join(own[-next(apart, len(own)) :])
+    if shared := sorted(name for name in made if list(made.values()).count(made[name]) > 1):
+        raise ValueError(f"{' and '.join(shared)} would share a folder of results: score them into other --output.")
+    return made
+
+
+def _check_same_model(folder: Path, model: Any) -> None:
+    """
+    Raises:
+        ValueError: the folder has results of another model.
+    """
+    from wings_hf.evaluation.models import weights_hash
+    from wings_hf.iit.results import RESULTS, Results
+
+    if (folder / RESULTS).is_file():
+        there = Results.load(folder).facts.get("model", {}).get("weights_hash")
+        if there is not None and there != weights_hash(list(model.parameters())):
+            raise ValueError(f"{folder} has results of another model: choose another --output, or delete them.")
 
 
 def _progress(name: str) -> Any:

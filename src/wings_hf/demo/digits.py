@@ -12,6 +12,7 @@ Where it can, a question is a text task with pictures in the place of numbers. A
 """
 
 import random
+import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -47,7 +48,20 @@ class DigitSet:
 
 
 def write_digits(folder: Path) -> None:
-    """One 8x8 PNG per digit under `folder`/train and `folder`/test. The split is fixed; no digit is in both."""
+    """One 8x8 PNG per digit under `folder`/train and `folder`/test. The split is fixed; no digit is in both.
+
+    Does nothing where all are there; interrupted, it leaves none of them.
+    """
+    if sum(1 for _ in folder.glob("*/*.png")) == sum(SPLIT_SIZES.values()):
+        return
+    unfinished = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    _write_digits(unfinished)
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.replace(folder)
+
+
+def _write_digits(folder: Path) -> None:
     from sklearn.datasets import load_digits
 
     data = load_digits()

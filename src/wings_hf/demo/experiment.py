@@ -69,8 +69,7 @@ class Experiment:
         self.tokenizer = build_tokenizer()
         self.processor = build_processor(self.tokenizer)
         self.collator = ConversationCollator(self.processor)
-        if not (folder / "digits" / "test").exists():
-            write_digits(folder / "digits")
+        write_digits(folder / "digits")
         self.digits = {split: DigitSet(folder / "digits" / split) for split in ("train", "test")}
 
     # -- questions ----------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ def main() -> None:
 
     register()
     sys.argv[0] = "lm_eval"
-    if len(sys.argv) > 2 and "--include_path" not in sys.argv:
+    given = any(argument.partition("=")[0] == "--include_path" for argument in sys.argv)
+    if len(sys.argv) > 2 and not given:
         sys.argv += ["--include_path", str(TASKS)]
     cli_evaluate()
 

@@ -55,12 +55,18 @@ def overrides(task_config: dict[str, Any], local: LocalTask) -> dict[str, Any]:
     """What to change in a harness task so that it reads `local`; without examples in prompts where there are none.
 
     Raises:
-        ValueError: the split that the task asks about is missing.
+        ValueError: the split that the task asks about is missing, or some files name it and others name none.
     """
     splits = dict(local.splits)
     asked = str(task_config.get("test_split") or task_config.get("validation_split"))
     if "" in splits:  # no name says which split it is: the one that is asked about
-        splits.setdefault(asked, []).extend(splits.pop(""))
+        if asked in splits:
+            unnamed = sorted(name for name in local.files if not split_of(Path(name)))
+            raise ValueError(
+                f"task {task_config['task']}: there are files of the split {asked!r}, and {', '.join(unnamed)}, whose "
+                "names say no split: expected names that do, or one of the two."
+            )
+        splits[asked] = splits.pop("")
     if asked not in splits:
         raise ValueError(f"task {task_config['task']} asks the split {asked!r}, and the files hold {sorted(splits)}.")
     changes: dict[str, Any] = {"custom_dataset": lambda **unused: _datasets(splits), "dataset_kwargs": None}

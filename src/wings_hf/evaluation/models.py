@@ -71,7 +71,15 @@ def describe(model: Any, processor: Any, name: str) -> dict[str, Any]:
         "image_processor": image_processor.to_dict() if image_processor is not None else None,
         "tokenizer": type(tokenizer).__name__,
         "vocabulary": len(tokenizer),
+        "chat_template_hash": chat_template_hash(processor),
     }
+
+
+def chat_template_hash(processor: Any) -> str | None:
+    """Of the template that conversations are written by, the processor's before its tokenizer's; None without one."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    template = getattr(processor, "chat_template", None) or getattr(tokenizer, "chat_template", None)
+    return _digest(json.dumps(template, sort_keys=True).encode()) if template else None
 
 
 def config_hash(config: Any) -> str:

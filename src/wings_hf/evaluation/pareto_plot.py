@@ -86,10 +86,17 @@ def _draw_point(axes: Axes, point: Point, on_front: bool) -> None:
     axes.plot(x, y, "o", color=color, ms=9 if on_front else 7.5, mec="white", mew=1.2, zorder=4)
 
 
+def draw_steps(axes: Axes, front: Sequence[tuple[float, float]]) -> None:
+    """The front of points in data coordinates, by rising x, as steps: what is below and left of them is dominated."""
+    if front:
+        xs, ys = zip(*front, strict=True)
+        axes.step(xs, ys, where="pre", color=FRONT, lw=1.6, alpha=0.8, zorder=3)
+
+
 def _draw_front(axes: Axes, front: Sequence[Point]) -> None:
-    """Steps: what is below and left of them is dominated."""
+    """Its steps, and where they end."""
     xs, ys = [100 * point.retention for point in front], [100 * point.image for point in front]
-    axes.step(xs, ys, where="pre", color=FRONT, lw=1.6, alpha=0.8, zorder=3)
+    draw_steps(axes, list(zip(xs, ys, strict=True)))
     if xs:
         axes.plot([-1e3, xs[0]], [ys[0], ys[0]], color=FRONT, lw=1, ls=(0, (2, 3)), alpha=0.7, zorder=1)
     if xs and abs(xs[-1] - 100) > 0.1:  # there the line of the base goes down

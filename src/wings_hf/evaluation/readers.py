@@ -263,7 +263,8 @@ def _scienceqa(path: Path, root: Path) -> Iterator[Item]:
     """`problems.json`: images lie in `images/SPLIT/NUMBER/` beside it."""
     problems: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     source, licence = SOURCES["scienceqa"]
-    for number, problem in problems.items():
+    for place, (number, problem) in enumerate(problems.items()):
+        _check_problem(path, place, number, problem)
         split, image = problem["split"], problem.get("image")
         images = (str(path.parent / "images" / split / number / image),) if image else ()
         question = f"{problem['hint']}\n{problem['question']}" if problem.get("hint") else problem["question"]
@@ -273,6 +274,22 @@ def _scienceqa(path: Path, root: Path) -> Iterator[Item]:
         yield Item(
             item_id, question, choices, problem["answer"], images, subject, source, licence_beside(path) or licence
         )
+
+
+def _check_problem(path: Path, place: int, number: str, problem: Any) -> None:
+    """
+    Raises:
+        ValueError: a field is missing or of another kind, or names of folders and files lead elsewhere.
+    """
+    if not isinstance(problem, dict):
+        raise bad(path, place, f"{number}: expected an object, found {str(problem)[:60]!r}")
+    kinds = {"split": str, "question": str, "choices": list, "answer": int}
+    for name, kind in kinds.items():
+        if not isinstance(problem.get(name), kind):
+            raise bad(path, place, f"{number}: {name} {str(problem.get(name))[:60]!r}, expected {kind.__name__}")
+    for part in (number, problem["split"], problem.get("image") or "image.png"):
+        if not isinstance(part, str) or part in ("", ".", "..") or set(part) & {"/", "\\", "\0"}:
+            raise bad(path, place, f"{number}: {str(part)[:60]!r}, expected a plain name of a folder or file")
 
 
 ITEMS: dict[str, Callable[[Path, Path], Iterator[Item]]] = {

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder of a run, and what stands in it.
 
-    run.json                     model, settings, seeds, versions
-    tasks/SET/TASK.json          one finished task: score, prompts, data
+    run.json                     model, settings, seeds, versions; `continued_with`: versions of later calls that differ
+    tasks/SET/TASK.json          one finished task: score, prompts, data, versions
     samples/SET/TASK.jsonl       every question of it: prompt, output, score
     summary.json                 scores with intervals, retention, paired tests
 
@@ -30,7 +30,8 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path, model: Mapping[str, Any], settings: Mapping[str, Any]) -> "Run":
-        """A new run, or the one that is there, if it is of the same model with the same settings.
+        """A new run, or the one that is there, if it is of the same model with the same settings. Versions of packages
+        that have changed since are noted in it: `Run.changed_versions` says them.
 
         Raises:
             ValueError: it is another run.
@@ -51,9 +52,21 @@ class Run:
                         f"{folder} holds a run with other {part} ({changed[0]}: {_short(old)}, now {_short(new)}): "
                         "choose another --output, or delete it."
                     )
+            run.note_versions()
         else:
             run.write("run.json", {"format": 1, **about, "versions": versions()})
         return run
+
+    def note_versions(self) -> None:
+        """Keeps the versions of this call beside those that the run has, where they are others."""
+        about, now = self.about(), versions()
+        if now not in (known := [about["versions"], *about.get("continued_with", [])]):
+            self.write("run.json", {**about, "continued_with": [*known[1:], now]})
+
+    def changed_versions(self) -> dict[str, tuple[str | None, str | None]]:
+        """Packages whose versions are others now than when the run began: name -> then, now."""
+        then, now = self.about()["versions"], versions()
+        return {name: (then.get(name), now[name]) for name in now if then.get(name) != now[name]}
 
     def exists(self) -> bool:
         return (self.folder / "run.json").is_file()
@@ -84,7 +97,7 @@ class Run:
     def finish(self, set_name: str, task: str, record: Mapping[str, Any], samples: Iterable[Mapping[str, Any]]) -> None:
         lines = (json.dumps(sample, ensure_ascii=False, default=str) + "\n" for sample in samples)
         _write_whole(self.folder / "samples" / set_name / f"{task}.jsonl", lines)
-        self.write(f"tasks/{set_name}/{task}.json", record)
+        self.write(f"tasks/{set_name}/{task}.json", {**record, "versions": versions()})
 
     def tasks(self, set_name: str) -> list[dict[str, Any]]:
         """Records of the finished tasks of a set, by name."""

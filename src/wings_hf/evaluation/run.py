@@ -80,6 +80,11 @@ class Evaluation:
         """
         self._check(sets)
         run = Run.open(folder, describe(self.model, self.processor, self.name), self.settings.to_record())
+        if changed := run.changed_versions():
+            said = ", ".join(
+                f"{name} {then or 'absent'}, now {now or 'absent'}" for name, (then, now) in changed.items()
+            )
+            self.say(f"{folder} goes on with other versions ({said}): each task's record says its own")
         for number, chosen in enumerate(sets, 1):
             where = f"{chosen.name} ({number}/{len(sets)})"
             if isinstance(chosen, TextSet):

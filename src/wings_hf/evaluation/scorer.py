@@ -6,7 +6,7 @@ What both adapters share (lm-evaluation-harness, lmms-eval). Nothing here knows 
 inputs, `<image>` in a prompt stands where an image goes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -63,7 +63,7 @@ class Scorer:
         Raises:
             ValueError: a prompt with its continuation is longer than `max_length`, or its images do not match.
         """
-        return batched(requests, self.batch_size, lambda row: _size(row[0], row[1]), self._score, done)
+        return batched(requests, self.batch_size, lambda row: self._size(row[0], row[1]), self._score, done)
 
     @torch.no_grad()
     def answers(
@@ -85,7 +85,7 @@ class Scorer:
             texts = self.tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
             return [before_any(text, stop) for text in texts]
 
-        return batched(requests, self.batch_size, _size, write, done)
+        return batched(requests, self.batch_size, self._size, write, done)
 
     def chat(self, messages: Sequence[Mapping[str, Any]]) -> Prompt:
         """A conversation (contents: strings, or lists of `{"type": "text"}` and `{"type": "image"}`) as a prompt."""
@@ -123,12 +123,16 @@ class Scorer:
         """Inputs for these prompts, padded to one length.
 
         Raises:
-            ValueError: too long (prompts are never cut: an image would lose its tokens), or images do not match.
+            ValueError: too long (prompts are never cut: an image would lose its tokens), images do not match, or some
+                of the prompts begin with the BOS token and others do not.
         """
         texts = [self._marked(prompt) for prompt in prompts]
         images = [[read_image(image, self.options) for image in prompt.images] for prompt in prompts]
         settings: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
-        if begins_with_bos(texts[0], self.tokenizer):
+        begun = {begins_with_bos(text, self.tokenizer) for text in texts}
+        if len(begun) > 1:
+            raise ValueError(f"some prompts begin with {self.tokenizer.bos_token} and some do not: encode them apart.")
+        if True in begun:
             settings["add_special_tokens"] = False
         if any(images):
             settings["images"] = images
@@ -153,6 +157,11 @@ class Scorer:
             for row, (end, count) in enumerate(zip(lengths, own, strict=True))
         ]
 
+    def _size(self, prompt: Prompt, continuation: str = "") -> tuple[Hashable, int]:
+        """What may share a batch (images or none, BOS written or added), and how long it is."""
+        kind = (bool(prompt.images), begins_with_bos(self._marked(prompt), self.tokenizer))
+        return kind, len(prompt.text) + len(continuation)
+
     def _tokens(self, prompt: Prompt, continuation: str = "") -> int:
         """Tokens of a prompt with each image counted as one: prompts that share images differ by their texts alone."""
         text = self._marked(prompt) + continuation
@@ -174,27 +183,24 @@ class Scorer:
 def batched(
     requests: Sequence[T],
     size: int,
-    key: Callable[[T], tuple[bool, int]],
+    key: Callable[[T], tuple[Hashable, int]],
     work: Callable[[Sequence[T]], Sequence[R]],
     done: Callable[[int], Any],
 ) -> list[R]:
     """Results in the order of the requests; the largest `key` goes first: what does not fit in memory fails at once.
 
-    Requests whose keys begin differently (with images, without) do not share a batch.
+    Requests whose keys begin differently do not share a batch.
     """
     results: dict[int, R] = {}
-    for kind in (True, False):
-        order = [index for index in range(len(requests)) if key(requests[index])[0] is kind]
-        order.sort(key=lambda index: -key(requests[index])[1])
+    keys = [key(request) for request in requests]
+    for kind in dict.fromkeys(kind for kind, _ in keys):
+        order = [index for index in range(len(requests)) if keys[index][0] == kind]
+        order.sort(key=lambda index: -keys[index][1])
         for start in range(0, len(order), size):
             chunk = order[start : start + size]
             results.update(zip(chunk, work([requests[index] for index in chunk]), strict=True))
             done(len(chunk))
     return [results[index] for index in range(len(requests))]
-
-
-def _size(prompt: Prompt, continuation: str = "") -> tuple[bool, int]:
-    return bool(prompt.images), len(prompt.text) + len(continuation)
 
 
 def likelihood(logits: torch.Tensor, tokens: torch.Tensor) -> Likelihood:

@@ -18,10 +18,10 @@ import numpy as np
 from wings_hf.evaluation.items import Item
 from wings_hf.iit.balance import draw_image_items, draw_text_items, spread_letters
 from wings_hf.iit.conversation import PAPER_SETTINGS, Conversation, Turn, check_settings
-from wings_hf.iit.embedding import STEPS, Embedder, NGramEmbedder, on_grid
+from wings_hf.iit.embedding import Embedder, NGramEmbedder, on_grid
 from wings_hf.iit.items import usable
 from wings_hf.iit.phrases import Phrases, TemplatePhrases
-from wings_hf.iit.stores import make_store
+from wings_hf.iit.stores import make_store, similarities
 
 Kind = Literal["T", "V"]
 CANDIDATES = 64  # neighbours of a question that are looked at first
@@ -182,7 +182,7 @@ def _neighbours(
             while waiting:
                 for most in (min(CANDIDATES, len(pool)), len(pool)):
                     places = store.nearest(queries[waiting], most)
-                    similar = (stored[places] * queries[waiting][:, None]).sum(-1) / STEPS**2
+                    similar = similarities(queries[waiting], stored, places)
                     waiting = _join(waiting, places, similar, asked, pool, found, used, limit, options.most_similar)
                     if not waiting:
                         break

@@ -20,6 +20,18 @@ from wings_hf.iit.embedding import STEPS
 BLOCK = 512  # queries compared at a time
 CHROMA_BATCH = 2000
 MORE_CANDIDATES = 4  # times as many as asked for
+MOST_CANDIDATES = 1000  # what the index searches (its ef_search)
+
+
+def similarities(queries: np.ndarray, stored: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Cosines of queries (q, d) and the stored vectors (n, d) at `places` (q, k), in blocks of queries: (q, k)."""
+    found = np.zeros(places.shape)
+    columns = stored.astype(np.float64).T
+    for start in range(0, len(queries), BLOCK):
+        part = slice(start, start + BLOCK)
+        products = queries[part].astype(np.float64) @ columns  # whole and below 2**53: exact
+        found[part] = np.take_along_axis(products, places[part], axis=1) / STEPS**2
+    return found
 
 
 class VectorStore(Protocol):
@@ -80,7 +92,9 @@ class ChromaStore:
         self._collection = self._client.create_collection(
             self._name,
             embedding_function=None,  # the default would fetch a model
-            configuration={"hnsw": {"space": "ip", "ef_construction": 200, "ef_search": 1000, "max_neighbors": 32}},
+            configuration={
+                "hnsw": {"space": "ip", "ef_construction": 200, "ef_search": MOST_CANDIDATES, "max_neighbors": 32}
+            },
         )
         self._vectors = NumpyStore()
 
@@ -99,6 +113,8 @@ class ChromaStore:
         stored = self._vectors.vectors
         count = min(count, len(stored))
         wanted = min(MORE_CANDIDATES * count + 16, len(stored))
+        if wanted > MOST_CANDIDATES:  # an index that is asked for nearly all saves nothing, and cannot give them
+            return self._vectors.nearest(queries, count)
         found = np.zeros((len(queries), count), dtype=np.int64)
         for start in range(0, len(queries), BLOCK):
             asked = queries[start : start + BLOCK]

@@ -12,6 +12,7 @@ Shapes: `b` texts, `s` tokens, `v` vocabulary, `k` tokens kept.
 import json
 import logging
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,9 @@ def load_reference(model: Any, texts: Sequence[Sequence[int]], path: Path) -> di
         return reference
     reference = make_reference(model(), texts)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(reference, path)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")  # each process its own
+    save_file(reference, unfinished)
+    os.replace(unfinished, path)
     return reference
 
 
