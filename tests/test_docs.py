@@ -9,6 +9,7 @@ HTML comment right before it.
 """
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from transformers import (
 )
 
 from wings_hf import WingsForCausalLM, WingsProcessor
+from wings_hf.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 CODE = ("src", "tests", "scripts", "benchmarks", "examples", "experiments")  # whose files pages may name
@@ -105,3 +107,20 @@ def test_links_and_names_of_files_lead_somewhere(page):
         assert "/" not in name or (ROOT / name).exists(), name
     for path, test in re.findall(r"`([\w/]+\.py)::(\w+)`", text):
         assert f"def {test}(" in (ROOT / path).read_text(), f"{path}::{test}"
+
+
+@pytest.mark.slow
+def test_guide_to_own_images(stand_ins, tmp_path, monkeypatch, capsys):
+    """Its data, its recipe and its commands, one after the other, as a reader would."""
+    page = (ROOT / "docs" / "guides" / "your_own_data.md").read_text()
+    folder = shutil.copytree(stand_ins, tmp_path / "work")
+    monkeypatch.chdir(folder)
+    (folder / "mine.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])
+    for block in BLOCK.finditer(page):
+        exec(block["code"], {})
+    lines = re.findall(r"^wings-hf (.+)$", page, re.MULTILINE)
+    assert [line.split()[0] for line in lines] == ["data", "train", "chat", "train"]
+    for line in lines:
+        short = ["--max-new-tokens", "3", "--prompt", "What?"] if line.startswith("chat") else []
+        assert main([*shlex.split(line), *short]) == 0, capsys.readouterr().err
+    assert WingsForCausalLM.from_pretrained("my-images/tune").config.learners == ("visual", "textual")
