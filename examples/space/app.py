@@ -14,7 +14,7 @@ except ImportError:
 
 from wings_hf.app.controller import Controller
 from wings_hf.app.engine import Engine
-from wings_hf.app.launch import launch
+from wings_hf.app.launch import launch, serve_until_interrupted
 from wings_hf.app.page import build_page
 from wings_hf.app.settings import Settings
 from wings_hf.app.zero_gpu import run_on_zero_gpu
@@ -34,4 +34,6 @@ def build(settings: Settings):
 
 if __name__ == "__main__":
     settings = Settings.from_environment()
-    launch(build(settings), settings)
+    page = build(settings)
+    launch(page, settings)
+    serve_until_interrupted(page)

@@ -37,7 +37,7 @@ def picture(folder: Path, shade: int = 90, side: int = 16) -> str:
     return str(path)
 
 
-def endless(engine: Engine, tokens: int = 400) -> Settings:
+def endless(engine: Engine, tokens: int = 150) -> Settings:
     """Settings for answers that only a stop ends: the end token is never chosen by a tiny random model's greed."""
     engine.model.generation_config.eos_token_id = None
     return settings(max_new_tokens=tokens, explain=False)

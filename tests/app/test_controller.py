@@ -99,7 +99,7 @@ def test_stop_ends_generation_and_the_next_turn_works(engine: Engine) -> None:
     hook.remove()
     (turn,) = session.conversation.turns
     assert turn.ended == "stopped" and len(steps) < 100
-    expected = fresh_answer(engine, [{"role": "user", "content": [{"type": "text", "text": "Read a b."}]}], tokens=400)
+    expected = fresh_answer(engine, [{"role": "user", "content": [{"type": "text", "text": "Read a b."}]}], tokens=150)
     assert turn.answer and expected.startswith(turn.answer)
     controller.settings = app_parts.settings(explain=False)
     view = say(controller, session, "Read c.")

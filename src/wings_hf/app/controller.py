@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from wings_hf.app.conversation import Conversation, Question, Turn, check_question
@@ -81,12 +81,13 @@ class Controller:
             if name not in self.sessions:
                 kept = KeptCache(self.engine.model) if self.keeps_caches else None
                 self.sessions[name] = Session(Conversation(self.settings.system), kept)
+            session = self.sessions[name]
             self.sessions.move_to_end(name)
             gone = [*self.sessions][: max(0, len(self.sessions) - self.settings.conversations)]
-            forgotten = [self.sessions.pop(each) for each in gone]
-        for session in forgotten:
-            session.stop.set()
-        return self.sessions[name]
+            forgotten = [self.sessions.pop(old) for old in gone]
+        for each in forgotten:
+            each.stop.set()
+        return session
 
     def forget(self, name: str) -> None:
         """End a session, and an answer that is being written for it."""
@@ -139,36 +140,38 @@ class Controller:
         if not session.busy.acquire(blocking=False):
             yield self.view(session, status="An answer is being written: stop it first.", kind="error")
             return
-        turns = session.conversation.turns
-        last = turns.pop() if again else None
-        text, failed = "", None
+        turns, problem = session.conversation.turns, ""
+        before = list(turns)
+        del turns[len(turns) - again :]
         try:
-            session.stop.clear()
-            request = self._request(session, question, use_wings)
-            yield self.view(session, pending=(question, ""), box=Question(""), status="Reading ...", answering=True)
-            answer: Answer | None = None
-            for piece in self.run(request, session.kept, session.stop):
-                if isinstance(piece, Answer):
-                    answer = piece
-                    continue
-                text = piece
-                yield self.view(session, pending=(question, text), status="Answering ...", answering=True)
-            answer = Answer(text, "stopped") if answer is None else answer
-            turns.append(Turn(question, answer.text, answer.ended, use_wings, answer.explanation))
-            last = None
-            yield self.view(session, status=ENDED[answer.ended])
+            yield from self._stream(session, question, use_wings)
         except UserError as error:
-            failed = self.view(session, status=str(error), kind="error")
+            problem = str(error)
         except Exception:
             logger.exception("An answer failed.")
-            failed = self.view(session, status=FAILED, kind="error")
+            problem = FAILED
         finally:
-            if last is not None:
-                turns.append(last)
+            if len(turns) == len(before) - again:  # it was not answered
+                turns[:] = before
             session.busy.release()
-        if failed is not None:
-            box = None if again else question
-            yield replace(failed, turns=tuple(turns), box=box, explanation=turns[-1].explanation if turns else None)
+        if problem:
+            yield self.view(session, box=None if again else question, status=problem, kind="error")
+
+    def _stream(self, session: Session, question: Question, use_wings: bool) -> Iterator[View]:
+        """Answers, and adds the turn at the end."""
+        session.stop.clear()
+        request = self._request(session, question, use_wings)
+        yield self.view(session, pending=(question, ""), box=Question(""), status="Reading ...", answering=True)
+        text, answer = "", None
+        for piece in self.run(request, session.kept, session.stop):
+            if isinstance(piece, Answer):
+                answer = piece
+                continue
+            text = piece
+            yield self.view(session, pending=(question, text), status="Answering ...", answering=True)
+        answer = Answer(text, "stopped") if answer is None else answer  # ended from outside
+        session.conversation.turns.append(Turn(question, answer.text, answer.ended, use_wings, answer.explanation))
+        yield self.view(session, status=ENDED[answer.ended])
 
     def _request(self, session: Session, question: Question, use_wings: bool) -> Request:
         settings = self.settings

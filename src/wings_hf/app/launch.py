@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shows the page: on this machine alone unless asked, with nothing loaded from or sent to anywhere else."""
 
+import threading
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -41,17 +43,16 @@ def launch(
     host: str | None = None,
     port: int | None = None,
     share: bool = False,
-    wait: bool = True,
-    quiet: bool = False,
+    say: Callable[[str], None] = print,
 ) -> str:
     """
-    Serves the page until interrupted, or returns at once, and gives its address.
+    Serves the page in the background, and gives its address; `serve_until_interrupted` waits.
 
     Args:
         host: the address to listen at; None for `GRADIO_SERVER_NAME`, as a Space sets it, else this machine alone.
         port: None for `GRADIO_SERVER_PORT`, else the first free one from 7860.
         share: let Gradio's servers pass the page on to the world.
-        wait: serve until interrupted; else in the background.
+        say: tells the address.
 
     Raises:
         OSError: the port is taken.
@@ -62,7 +63,7 @@ def launch(
         server_port=port,
         share=share,
         prevent_thread_lock=True,
-        quiet=quiet,
+        quiet=True,
         show_error=False,
         footer_links=["gradio"],
         run_history=False,
@@ -77,6 +78,13 @@ def launch(
         css=(assets / "page.css").read_text(encoding="utf-8"),
         js=(assets / "page.js").read_text(encoding="utf-8"),
     )
-    if wait:
-        page.block_thread()
+    say(f"The page is at {public or address}")
     return public or address
+
+
+def serve_until_interrupted(page: gr.Blocks) -> None:
+    """Waits for Ctrl-C, and closes the page."""
+    try:
+        threading.Event().wait()
+    finally:
+        page.close(verbose=False)

@@ -18,9 +18,7 @@ from wings_hf.app.examples import Example, drawn_examples, read_examples
 from wings_hf.app.panel import render_panel, render_status
 
 ASSETS = files("wings_hf.app") / "assets"
-INTRODUCTION = (
-    "Talk about pictures, or about anything else. Answers come from **{model}** and may be wrong."
-)
+INTRODUCTION = "Talk about pictures, or about anything else. Answers come from **{model}** and may be wrong."
 PICTURES_GO = " Pictures go before your text, or where you write `<image>`."
 EMPTY = "Try one of these, or write a message of your own."
 HOUR = 3600
@@ -67,7 +65,7 @@ def build_page(controller: Controller) -> gr.Blocks:
         outputs = [chat, box, status, panel, stop, retry, undo, clear]
         page_events = Events(controller, examples)
         waits = {"outputs": outputs, "concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
-        waits |= {"show_progress": "hidden"}
+        waits |= {"show_progress": "minimal", "show_progress_on": status}  # the place in the queue
         at_once = {"outputs": outputs, "queue": False, "api_visibility": "private", "show_progress": "hidden"}
         box.submit(page_events.ask, [box, wings], **waits)
         chat.example_select(page_events.ask_example, [wings], **waits)

@@ -33,19 +33,19 @@ def run(args: argparse.Namespace) -> int:
         import gradio  # noqa: F401
     except ImportError as error:
         raise ValueError(f"The page needs {error.name}: pip install 'wings_hf[app]'") from error
-    from transformers.utils import logging
-
     from wings_hf.app.controller import Controller
     from wings_hf.app.engine import Engine
-    from wings_hf.app.launch import launch
+    from wings_hf.app.launch import launch, serve_until_interrupted
     from wings_hf.app.page import build_page
     from wings_hf.app.settings import Settings
     from wings_hf.cli.chat_session import check_name
+    from wings_hf.cli.output import note
 
     check_name(args.model)
-    logging.disable_progress_bar()  # of loading
     names = ("model", "revision", "device", "system", "max_new_tokens", "temperature", "examples")
     settings = Settings.from_environment(**{n: getattr(args, n) for n in names if getattr(args, n) is not None})
     engine = Engine.load(settings.model, settings.device, settings.revision)
-    launch(build_page(Controller(engine, settings)), settings, args.host, args.port, args.share)
+    page = build_page(Controller(engine, settings))
+    launch(page, settings, args.host, args.port, args.share, lambda text: note(f"{text} (Ctrl-C ends it)"))
+    serve_until_interrupted(page)
     return 0
