@@ -4,7 +4,6 @@
 real text; images are scikit-learn's handwritten digits, alone or two or three in a question."""
 
 import hashlib
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -39,11 +38,7 @@ class DigitsWorld(World):
         super().__init__(folder, settings, sources)
         self.texts = paragraphs(sources)
         self.processor = build_processor(build_tokenizer(training_part(self.texts), settings.vocabulary))
-        if not (folder / "digits").exists():
-            unfinished = folder / "digits.part"
-            shutil.rmtree(unfinished, ignore_errors=True)
-            write_digits(unfinished)
-            unfinished.replace(folder / "digits")
+        write_digits(folder / "digits")
         self.digits = {split: DigitSet(folder / "digits" / split) for split in ("train", "test")}
 
     @property

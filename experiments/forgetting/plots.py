@@ -17,19 +17,15 @@ from forgetting.records import Record
 from forgetting.summary import Row, front, rows
 from wings_hf.analysis.curves import draw_shift_against_score
 from wings_hf.analysis.laws import IMAGE
-from wings_hf.analysis.style import INK, SOFT, bare, name_points, title, write
+from wings_hf.analysis.style import INK, PALETTE, SOFT, bare, name_points, title, write
+from wings_hf.evaluation.pareto_plot import draw_steps
 from wings_hf.evaluation.statistics import Correlation
 
-COLORS = {
-    "wings": "#1b7f79",
-    "fine-tuning": "#7a5c99",
-    "adapters": "#e08e29",
-    "experts": "#b3402e",
-    "cross-attention": "#3d6fb6",
-    "replay": "#8a8d3c",
-    "regularisation": "#5b6770",
-    "interpolation": "#b0779c",
-}
+FAMILIES = (
+    *("wings", "adapters", "fine-tuning", "cross-attention"),
+    *("experts", "replay", "regularisation", "interpolation"),
+)
+COLORS = dict(zip(FAMILIES, PALETTE, strict=True))
 
 
 TEXTS = {
@@ -58,14 +54,7 @@ def draw_pareto(stem: Path, records: Sequence[Record], about: str) -> list[Path]
 
 def _draw_panel(axes: Axes, made: Sequence[Row], best: Sequence[Row], name: str) -> None:
     bare(axes, "both")
-    axes.plot(
-        [row.measures[name].mean for row in best],
-        [row.measures["image"].mean for row in best],
-        color="#d5d9dd",
-        lw=6,
-        solid_capstyle="round",
-        zorder=1,
-    )
+    draw_steps(axes, [(row.measures[name].mean, row.measures["image"].mean) for row in best])
     for family in COLORS:
         _draw_family(axes, [row for row in made if row.family == family], family, name)
     for axis in (axes.xaxis, axes.yaxis):

@@ -3,7 +3,6 @@
 """What all methods share: a language model, a vision tower, batches to learn from and questions to answer."""
 
 import json
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -117,6 +116,15 @@ class World(ABC):
     def tokenizer(self) -> Any:
         return self.processor.tokenizer
 
+    @cached_property
+    def turn_marks(self) -> tuple[list[int], list[int]]:
+        """The tokens that the template writes before a question, and those between it and its answer."""
+        asked = [{"role": "user", "content": [{"type": "text", "text": "QUESTION"}]}]
+        alone, prompt = (self.processor.apply_chat_template(asked, add_generation_prompt=end) for end in (False, True))
+        marks = (alone.partition("QUESTION")[0], prompt.removeprefix(alone))
+        before, between = (self.tokenizer(mark, add_special_tokens=False)["input_ids"] for mark in marks)
+        return before, between
+
     def untrained(self, **fields: Any) -> WingsForCausalLM:
         """The two parts, joined, with fields of `WingsConfig`."""
         text_model = AutoModelForCausalLM.from_pretrained(self.language_model)
@@ -167,8 +175,4 @@ class World(ABC):
         texts = self.held_out_texts()
         base = lambda: AutoModelForCausalLM.from_pretrained(self.language_model).eval()  # noqa: E731
         path = self.folder / "held_out.safetensors"
-        if not path.exists():
-            unfinished = path.with_name(f"{os.getpid()}-{path.name}")  # other processes may want it at the same time
-            load_reference(base, texts, unfinished)
-            unfinished.replace(path)
         return texts, load_reference(base, texts, path)

@@ -9,12 +9,12 @@ import copy
 from typing import Any
 
 import torch
-from forgetting.methods import adapters, cross_attention, experts, lora_experts, pill, prefix
+from forgetting.methods import adapters, cross_attention, experts, instance_experts, lora_experts, pill, prefix
 from forgetting.methods.base import Method
 from torch import nn
 
 TOKENS = 4  # of an image
-FAMILIES = (adapters, prefix, experts, lora_experts, pill, cross_attention)
+FAMILIES = (adapters, prefix, experts, lora_experts, instance_experts, pill, cross_attention)
 METHODS: dict[str, Method] = {method.name: method for family in FAMILIES for method in family.METHODS}
 CHANGED_AT_START = {"prefix", "pill", "cross-attention"}
 # Methods that leave text without an image before it as it was, whatever they learned.

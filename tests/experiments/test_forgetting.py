@@ -18,6 +18,7 @@ from forgetting.driver import Job, Place, plan, run
 from forgetting.methods import CORE, METHODS
 from forgetting.methods.base import LANGUAGE_MODEL, NEW, PROJECTOR, TUNED, Method, Rate, options_of
 from forgetting.methods.fine_tuning import Interpolation, kl_to_start, l2_to_start
+from forgetting.methods.instance_experts import instances
 from forgetting.real_text import TextBatches, held_out_part, paragraphs, training_part
 from forgetting.records import read_records
 from forgetting.report import RECORDED, differences_table, replace_region, table
@@ -173,6 +174,17 @@ def test_a_record_says_what_a_method_was_made_with(runs: Runs) -> None:
     model = runs.start(METHODS["lora-matched"], 0)
     rank = model.model.language_model.layers[0].mlp.up_proj.lora_A["default"].weight.shape[0]
     assert model.installed_sizes == {"rank": rank, "alpha": rank}
+
+
+def test_questions_and_answers_are_found_in_the_batches(runs: Runs) -> None:
+    """As many instances as turns, and instructions that read as what the user said."""
+    batch = runs.world.tune_batches(0, 0.5)[0]
+    is_text = (batch["attention_mask"] == 1) & (batch["mm_token_type_ids"] == 0)
+    instance, asks = instances(batch["input_ids"], is_text, runs.world.turn_marks)
+    assert instance.max(-1).values.tolist() == [2] * len(instance)
+    assert not (asks & (batch["labels"] != -100)).any()
+    said = runs.world.tokenizer.decode(batch["input_ids"][0][asks[0] & (instance[0] == 1)])
+    assert said.startswith("<user>") and "<assistant>" not in said
 
 
 def test_a_failed_job_names_itself(runs: Runs) -> None:

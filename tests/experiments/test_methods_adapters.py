@@ -13,7 +13,7 @@ pytest.importorskip("peft")
 
 import demo_parts
 import peft
-from forgetting.methods import adapters, lora_experts, prefix
+from forgetting.methods import adapters, instance_experts, lora_experts, prefix
 from forgetting.methods.base import LEARNERS
 from forgetting.methods.modality import Modality
 from method_models import (
@@ -96,6 +96,63 @@ def test_each_token_goes_to_the_expert_it_likes_best(plain: Any) -> None:
         torch.testing.assert_close(output, mlp.gate_proj.weight @ state + added, **TOLERANCE)
         chosen.add(best)
     assert len(chosen) == experts  # or the test would say little
+
+
+def test_instances_go_from_a_question_to_the_end_of_its_answer() -> None:
+    ids = torch.tensor([[9, 5, 1, 2, 6, 7, 3, 5, 4, 6, 7, 8], [5, 1, 6, 1, 6, 7, 5, 2, 2, 2, 0, 0]])
+    is_text = ids > 0
+    instance, asks = instance_experts.instances(ids, is_text, ([5], [6, 7]))
+    assert instance.tolist() == [[0, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2], [1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2]]
+    assert asks.int().tolist() == [[0, 1, 1, 1, 0, 0, 0, 1, 1, 0, 0, 0], [1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 0]]
+
+
+def asked(answer: int = 30, question: int = 20) -> torch.Tensor:
+    """Two turns: 5 begins a question, 6 7 its answer."""
+    return torch.tensor([[5, question, 21, 6, 7, answer, 31, 5, 22, 23, 24, 6, 7, 32]])
+
+
+@torch.no_grad()
+def test_experts_are_chosen_by_the_instruction(plain: Any) -> None:
+    """A turn is the model with its two experts merged into the weights, by hand."""
+    model, merged = shaken(plain, "instance-experts", scale=0.5), copy.deepcopy(plain)
+    made, ids = model.model.language_model.instance_experts, asked()[:, :7]
+    embedded = model.get_input_embeddings()(ids)
+    shares = made.chooser(embedded[0, :3].mean(0)).softmax(-1)
+    first, second = shares.argsort(descending=True)[:2].tolist()
+    gates = {each: float(shares[each] / (shares[first] + shares[second])) for each in (first, second)}
+    for key, linear in adapters.linear_maps(merged).items():
+        each = made.maps[key.replace(".", "_")]
+        rank = each.down.out_features // 4
+        for expert, gate in gates.items():
+            part = slice(expert * rank, (expert + 1) * rank)
+            linear.weight += gate * each.up.weight[:, part] @ each.down.weight[part]
+    torch.testing.assert_close(model(ids, use_cache=False).logits, merged(ids).logits, **TOLERANCE)
+    assert (plain(ids).logits - merged(ids).logits).abs().max() > 1e-2
+
+
+@torch.no_grad()
+def test_no_answer_chooses_its_experts(plain: Any) -> None:
+    model = shaken(plain, "instance-experts", scale=0.5)
+    made, seen = model.model.language_model.instance_experts, []
+    gates_of = made.gates_of
+    made.gates_of = lambda *given: seen.append(gates_of(*given)) or seen[-1]
+    first, other_answer, _ = (
+        model(ids, use_cache=False).logits for ids in (asked(), asked(answer=40), asked(question=40))
+    )
+    torch.testing.assert_close(first[:, :5], other_answer[:, :5])
+    torch.testing.assert_close(seen[0], seen[1])
+    assert (seen[0][0, :7] - seen[2][0, :7]).abs().max() > 1e-3  # another question
+    torch.testing.assert_close(seen[0][0, 7:], seen[2][0, 7:])  # is not that of the second turn
+    assert (seen[0] > 0).sum(-1).tolist() == [[2] * 14]
+    model(torch.tensor([[20, 21, 22]]), use_cache=False)
+    assert seen[3].tolist() == [[[0.25] * 4] * 3]  # text without a question
+
+
+def test_experts_by_instruction_need_to_know_where_questions_are(plain: Any) -> None:
+    model = copy.deepcopy(plain)
+    model.turn_marks = ([5], [])
+    with pytest.raises(ValueError, match="tokens that begin an answer"):
+        instance_experts.add_instance_experts(model)
 
 
 def test_imbalance_by_hand() -> None:

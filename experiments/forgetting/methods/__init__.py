@@ -7,6 +7,7 @@ from forgetting.methods import (
     cross_attention,
     experts,
     fine_tuning,
+    instance_experts,
     lora_experts,
     pill,
     prefix,
@@ -14,7 +15,7 @@ from forgetting.methods import (
 )
 from forgetting.methods.base import Method
 
-_FAMILIES = (fine_tuning, adapters, prefix, lora_experts, experts, pill, cross_attention, wings)
+_FAMILIES = (fine_tuning, adapters, prefix, lora_experts, instance_experts, experts, pill, cross_attention, wings)
 _ALL = [method for family in _FAMILIES for method in family.METHODS]
 METHODS: dict[str, Method] = {method.name: method for method in sorted(_ALL, key=lambda method: not method.core)}
 CORE = tuple(method.name for method in METHODS.values() if method.core)

@@ -8,7 +8,7 @@ linear map of the MLP's input likes best. Attention has plain LoRA. What the tok
 probability are off balance joins the loss, as in Switch Transformers (Fedus et al., arXiv 2101.03961, Eq. 4-6). The
 chosen expert counts with its probability, as there, so that the choice learns from the task, too.
 
-Octavius (Chen et al., arXiv 2311.02684) chooses for a whole instance, by its instruction, and is left out.
+Octavius chooses for a whole instance, by its instruction: see `instance_experts`.
 
 The rank is that at which all experts and the attention's LoRA have as many parameters as Wings would add.
 
