@@ -15,7 +15,8 @@ from transformers import (
 )
 
 from wings_hf.configuration.configuration_wings import WingsConfig
-from wings_hf.modeling.modeling_wings import WingsForCausalLM, WingsModel
+from wings_hf.hub.pushed_card import card_for_upload
+from wings_hf.modeling.modeling_wings import WingsForCausalLM, WingsModel, WingsPreTrainedModel
 from wings_hf.modeling.wings_triton import set_kernels
 from wings_hf.processing.processing_wings import WingsProcessor
 from wings_hf.version import __version__
@@ -25,5 +26,6 @@ AutoModel.register(WingsConfig, WingsModel)
 AutoModelForCausalLM.register(WingsConfig, WingsForCausalLM)
 AutoModelForImageTextToText.register(WingsConfig, WingsForCausalLM)
 AutoProcessor.register(WingsConfig, WingsProcessor)
+WingsPreTrainedModel.write_card = staticmethod(card_for_upload)
 
 __all__ = ["WingsConfig", "WingsForCausalLM", "WingsModel", "WingsProcessor", "__version__", "set_kernels"]

@@ -10,6 +10,7 @@ Shapes: `b` batch, `s` positions of this call, `d` hidden size, `i` images, `t` 
 """
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ from transformers.utils import TransformersKwargs, can_return_tuple, logging
 from wings_hf.configuration.configuration_wings import WingsConfig
 from wings_hf.hub.wings_remote_code import flat_sources
 from wings_hf.modeling.wings_backbone import attach_wings, checkpoints_activations
-from wings_hf.modeling.wings_build import transplant
+from wings_hf.modeling.wings_build import check_weights, transplant
 from wings_hf.modeling.wings_cache import prepare_cache, retract_cache
 from wings_hf.modeling.wings_feature_cache import ImageFeatureCache
 from wings_hf.modeling.wings_generation import WingsGenerationMixin
@@ -94,7 +95,11 @@ class WingsPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, quantization_config: Any = None, **kwargs: Any):
-        """Loads a model; a `quantization_config` that names no exceptions is for the language model's blocks alone."""
+        """Loads a model, from safetensors files only.
+
+        A `quantization_config` that names no exceptions is for the language model's blocks alone.
+        """
+        check_weights(args[0] if args else kwargs.get("pretrained_model_name_or_path"), kwargs)
         if quantization_config is not None:
             kwargs["quantization_config"] = with_exceptions(quantization_config)
         return super().from_pretrained(*args, **kwargs)
@@ -105,6 +110,15 @@ class WingsPreTrainedModel(PreTrainedModel):
         if is_main_process:
             self.config.code_modules = [__name__]  # written, and uploaded, with the configuration
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+
+    # Writes a model card into a folder, for a name on the Hub. The package sets it; saved code has none.
+    write_card: Callable[[str, str], None] | None = None
+
+    def _upload_modified_files(self, working_dir: str | os.PathLike, repo_id: str, *args: Any, **kwargs: Any) -> Any:
+        # push_to_hub has saved the model by now, and a card that says nothing where the repository had none.
+        if type(self).write_card is not None:
+            type(self).write_card(os.fspath(working_dir), repo_id)
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
 
     def train(self, mode: bool = True):
         """Train or eval mode; a frozen vision tower stays in eval mode, so that its statistics do not move."""
