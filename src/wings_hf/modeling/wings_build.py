@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds a Wings model around pretrained parts, whose tensors it takes over without a copy."""
 
+import json
+import os
 from typing import Any
 
 import torch
@@ -59,6 +61,41 @@ def transplant(
     return model.eval()
 
 
+def check_weights(name: Any, arguments: dict[str, Any]) -> None:
+    """Sets `use_safetensors` in the arguments of `from_pretrained`, and looks at a folder's index of weights.
+
+    Raises:
+        ValueError: for `use_safetensors=False`, for a folder that holds pickled weights only, which may run code when
+            they are read, and for an index that names files outside of the folder.
+    """
+    if arguments.get("use_safetensors") is False:
+        raise ValueError("use_safetensors=False: weights are read from safetensors files only.")
+    arguments["use_safetensors"] = True
+    if not isinstance(name, str | os.PathLike) or not os.path.isdir(name):
+        return
+    folder = os.path.join(name, arguments.get("subfolder") or "")
+    files = os.listdir(folder) if os.path.isdir(folder) else []
+    pickled = sorted(file for file in files if file.endswith((".bin", ".pt", ".pth")))
+    if pickled and not any(file.endswith((".safetensors", ".gguf")) for file in files):
+        raise ValueError(
+            f"{folder} holds weights as {pickled[0]}, which may run code when it is read: expected model.safetensors "
+            "(save them anew with save_pretrained, in an environment that you can lose)."
+        )
+    for file in files:
+        if file.endswith(".safetensors.index.json"):
+            _check_index(os.path.join(folder, file))
+
+
+def _check_index(path: str) -> None:
+    with open(path, encoding="utf-8") as file:
+        weight_map = json.load(file).get("weight_map", {})
+    outside = [
+        file for file in weight_map.values() if os.path.basename(file) != file or not file.endswith(".safetensors")
+    ]
+    if outside:
+        raise ValueError(f"{path} names {outside[0]!r}: expected safetensors files of the same folder.")
+
+
 def free_image_token_id(tokenizer: Any) -> int:
     """Id of the tokenizer's image token (`<image>`, or what it names), else the one that a new token would get."""
     names = (IMAGE_TOKEN, getattr(tokenizer, "image_token", None))
@@ -68,8 +105,9 @@ def free_image_token_id(tokenizer: Any) -> int:
 
 def _load_text(model: str | PreTrainedModel, dtype: Any, attn_implementation: str | None) -> PreTrainedModel:
     if not isinstance(model, nn.Module):
+        check_weights(model, {})
         model = AutoModelForCausalLM.from_pretrained(
-            model, dtype=dtype or "auto", attn_implementation=attn_implementation
+            model, dtype=dtype or "auto", attn_implementation=attn_implementation, use_safetensors=True
         )
     elif dtype is not None:
         model = model.to(dtype)
@@ -88,10 +126,16 @@ def _load_vision(model: str | PreTrainedModel, dtype: torch.dtype, attn_implemen
     if isinstance(model, nn.Module):
         tower = getattr(model, "vision_model", model)
         return getattr(tower, "base_model", tower).to(dtype)
+    check_weights(model, {})
     config = AutoConfig.from_pretrained(model)
     config = without_pooling(getattr(config, "vision_config", config))
     return MODEL_MAPPING[type(config)].from_pretrained(
-        model, config=config, dtype=dtype, attn_implementation=attn_implementation, **tower_arguments(config)
+        model,
+        config=config,
+        dtype=dtype,
+        attn_implementation=attn_implementation,
+        use_safetensors=True,
+        **tower_arguments(config),
     )
 
 
