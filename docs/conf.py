@@ -29,7 +29,7 @@ extensions = [
 ]
 exclude_patterns = ["_extensions", "images", "**/.ipynb_checkpoints"]
 
-myst_enable_extensions = ["dollarmath", "deflist"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 math_renderer = "mathml"
 

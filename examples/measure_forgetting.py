@@ -15,20 +15,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
-import wings_hf  # noqa: F401  (registers the Auto classes)
+from wings_hf.evaluation.models import default_device, load
 from wings_hf.training.recipes import Retention
 from wings_hf.training.retention import make_reference, measure, read_texts
 
 
-def load(name: str, trust_remote_code: bool) -> Any:
-    """The model of that name, an image-text model or a causal one, in float32."""
-    config = AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
-    sees = type(config) in AutoModelForImageTextToText._model_mapping
-    loader = AutoModelForImageTextToText if sees else AutoModelForCausalLM
-    model = loader.from_pretrained(name, dtype=torch.float32, trust_remote_code=trust_remote_code)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+def open_model(name: str, trust_remote_code: bool) -> tuple[Any, Any]:
+    """The model of that name, an image-text model or a causal one, in float32, and its tokenizer."""
+    model, processor = load(name, trust_remote_code, dtype=torch.float32)
+    return model.to(default_device()), getattr(processor, "tokenizer", processor)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -42,17 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the models")
     options = parser.parse_args(arguments)
 
-    tokenizer = AutoTokenizer.from_pretrained(options.base)
+    base, tokenizer = open_model(options.base, options.trust_remote_code)
     plan = Retention(data=options.text, samples=options.samples, max_length=options.max_length)
     texts = read_texts(plan, tokenizer)
-    base = load(options.base, options.trust_remote_code)
+    sample = tokenizer.decode(texts[0], skip_special_tokens=True)
     reference = make_reference(base, texts)
     found = {options.base: measure(base, texts, reference)}
     del base
     print(f"{len(texts)} texts, {sum(map(len, texts)):,} tokens\n\n{'loss':>9}{'lost':>9}{'KL':>9}  model")
     for name in [options.base, *options.models]:
         if name not in found:
-            found[name] = measure(load(name, options.trust_remote_code), texts, reference)
+            model, other = open_model(name, options.trust_remote_code)
+            if other(sample)["input_ids"] != tokenizer(sample)["input_ids"]:
+                raise ValueError(f"{name} has another tokenizer than {options.base}: losses per token do not compare.")
+            found[name] = measure(model, texts, reference)
         loss, divergence = found[name]["retention_loss"], found[name]["retention_kl"]
         print(f"{loss:>9.4f}{loss - found[options.base]['retention_loss']:>9.4f}{divergence:>9.4f}  {name}")
     if options.json:

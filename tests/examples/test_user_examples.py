@@ -132,6 +132,22 @@ def test_what_was_forgotten(folder: Path) -> None:
     assert found[2]["retention_kl"] > 0
 
 
+def test_another_tokenizer_is_refused(folder: Path) -> None:
+    model = WingsForCausalLM.from_pretrained(folder / "wings")
+    model.save_pretrained(folder / "foreign")
+    processor = WingsProcessor.from_pretrained(folder / "wings")
+    processor.save_pretrained(folder / "foreign")
+    file = folder / "foreign" / "tokenizer.json"
+    tokens = json.loads(file.read_text())
+    vocabulary = tokens["model"]["vocab"]
+    vocabulary["x"], vocabulary["z"] = vocabulary["z"], vocabulary["x"]
+    file.write_text(json.dumps(tokens))
+    text = folder / "few.txt"
+    text.write_text("xzx")
+    with pytest.raises(ValueError, match="has another tokenizer than"):
+        example("measure_forgetting").main([str(folder / "llm"), str(folder / "foreign"), "--text", str(text)])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_each_says_what_it_takes(path: Path) -> None:
