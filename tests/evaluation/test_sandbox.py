@@ -142,6 +142,8 @@ CHEATS = {
     "another math": (
         "import types\nmath = types.ModuleType('math')\nmath.isclose = lambda *a: True\ndef f(x): return 0"
     ),
+    "a class in the place of math": "class math:\n    isclose = lambda *a: True\ndef f(x): return 0",
+    "other builtins": "all = any = bool = lambda *a: True\nabs = lambda x: 0\ndef f(x): return 0",
     "the other's memory": (
         "import os\nfor entry in os.listdir('/proc'):\n    if entry.isdecimal() and int(entry) != os.getpid():\n"
         "        for fd in range(3, 12):\n            try:\n"
@@ -153,8 +155,9 @@ CHEATS = {
 
 @pytest.mark.parametrize("code", CHEATS.values(), ids=CHEATS.keys())
 def test_no_program_passes_but_by_its_answers(code: str) -> None:
-    outcome = run_tests(code, ["import math", "assert f(1) == 2 or math.isclose(f(1), 2)"])
-    assert not outcome.passed, outcome
+    for test in ("assert f(1) == 2 or math.isclose(f(1), 2)", "assert abs(f(1) - 2) < 0.1 or all([f(1) == 2])"):
+        outcome = run_tests(code, [test])
+        assert not outcome.passed, outcome
 
 
 def test_tests_are_out_of_the_programs_sight() -> None:
@@ -186,6 +189,8 @@ def test_tests_are_out_of_the_programs_sight() -> None:
          "def f(pairs): return max(p.b for p in pairs)",
          "f([Pair(1, 5), Pair(b=9, a=2)]) == 9"),
         ("x = [1]\ndef f(): return x", "x == f() == [1]"),
+        ("def sum(a, b): return a * b", "sum(2, 5) == 10"),
+        ("from datetime import datetime\ndef f(d): return d.year", "f(datetime(2020, 1, 1)) == 2020 and datetime.max"),
         ("def f(x): return float(x)", "f('inf') == float('inf') and f('nan') != f('nan')"),
     ],
 )  # fmt: skip

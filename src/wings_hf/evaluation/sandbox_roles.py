@@ -181,7 +181,7 @@ class Judge:
             self.requests.write(b"\n")
             self.requests.flush()
             self.heard()  # whether the program ran to its end
-            names = self.known(ast_names(*job["tests"], job["setup"]))
+            names = self.known(*spoken_of([*job["tests"], job["setup"]]))
             for part in (job["setup"], *job["tests"]):
                 exec(compile(part, "<tests>", "exec"), names)
         except Stopped:
@@ -190,9 +190,16 @@ class Judge:
             return f"failed {type(error).__name__}"
         return "passed"
 
-    def known(self, names):
-        there = self.ask("names", names)
-        return {"__name__": "__main__", **{name: self.ask("name", name) for name in names if name in there}}
+    def known(self, names, bases):
+        """What the tests speak of, as far as the program has it; of modules, the judge's own."""
+        found = {"__name__": "__main__"}
+        for name in self.ask("names", names):
+            value = self.ask("name", name)
+            if isinstance(value, Remote) and name in bases and name in sys.stdlib_module_names:
+                value = importlib.import_module(name)
+            if name in names:
+                found[name] = value
+        return found
 
     def ask(self, action, subject, *arguments):
         said = json.dumps([encode(each, theirs) for each in (action, subject, *arguments)])
@@ -273,12 +280,22 @@ def failed(name):
     return type(name, (Exception,), {})()
 
 
-def ast_names(*parts):
-    """Names that the tests speak of; none of a part that does not parse, which fails when it is run."""
-    found = []
+def spoken_of(parts):
+    """
+    Names that the tests may take from the program, and those of which they take attributes. Python's own are not taken
+    (`abs` could be another), unless the tests call nothing else: then the program was asked to define one.
+
+    None of a part that does not parse, which fails when it is run.
+    """
+    nodes = []
     for part in parts:
         try:
-            found += [node.id for node in ast.walk(ast.parse(part)) if isinstance(node, ast.Name)]
+            nodes += ast.walk(ast.parse(part))
         except SyntaxError:
             continue
-    return sorted({name for name in found if not name.startswith("__")})
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    bases = {node.value.id for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)}
+    if any(not hasattr(builtins, name) for name in called):
+        names = {name for name in names if not hasattr(builtins, name)}
+    return sorted(name for name in names if not name.startswith("__")), sorted(bases)
