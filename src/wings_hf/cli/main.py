@@ -26,6 +26,7 @@ COMMANDS = {
     "demo": "wings_hf.cli.demo",
     "train": "wings_hf.cli.train",
     "chat": "wings_hf.cli.chat",
+    "app": "wings_hf.cli.app",
     "serve": "wings_hf.cli.serve",
     "convert": "wings_hf.cli.convert",
     "causalize": "wings_hf.cli.causalize",
