@@ -287,7 +287,7 @@ def spoken_of(parts):
 
     None of a part that does not parse, which fails when it is run.
     """
-    nodes = []
+    nodes: list = []
     for part in parts:
         try:
             nodes += ast.walk(ast.parse(part))
