@@ -118,6 +118,7 @@ def test_what_was_forgotten(folder: Path) -> None:
     with torch.no_grad():
         model.model.language_model.layers[0].mlp.up_proj.weight.mul_(1.5)
     model.save_pretrained(folder / "changed")
+    WingsProcessor.from_pretrained(folder / "wings").save_pretrained(folder / "changed")
     names = [str(folder / name) for name in ("llm", "wings", "changed")]
     arguments = [*names, "--text", str(folder / "held_out.txt"), "--json", str(folder / "found.json")]
     example("measure_forgetting").main(arguments)
