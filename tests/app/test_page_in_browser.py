@@ -278,6 +278,7 @@ def test_axe_finds_nothing_wrong(open_page: Any, tmp_path: Path, size: dict[str,
     found += violations(axe, page)
     send(page, "<image>?")
     wait_for_status(page, "did not work")
+    page.wait_for_timeout(1500)  # Gradio fades a part that waits for an answer, and back
     assert found + violations(axe, page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 

@@ -89,8 +89,9 @@ def load_examples(controller: Controller) -> list[Example]:
 def _chat(examples: Sequence[Example]) -> gr.Chatbot:
     return gr.Chatbot(
         label="Conversation",
+        show_label=False,  # it would lie over the first message
         elem_id="wf-chat",
-        height="48vh",
+        height="50vh",
         placeholder=EMPTY,
         buttons=["copy", "copy_all"],
         allow_tags=False,
