@@ -118,12 +118,29 @@ class World(ABC):
 
     @cached_property
     def turn_marks(self) -> tuple[list[int], list[int]]:
-        """The tokens that the template writes before a question, and those between it and its answer."""
-        asked = [{"role": "user", "content": [{"type": "text", "text": "QUESTION"}]}]
-        alone, prompt = (self.processor.apply_chat_template(asked, add_generation_prompt=end) for end in (False, True))
-        marks = (alone.partition("QUESTION")[0], prompt.removeprefix(alone))
-        before, between = (self.tokenizer(mark, add_special_tokens=False)["input_ids"] for mark in marks)
-        return before, between
+        """The tokens by which the template begins a question, and those by which it begins an answer.
+
+        Raises:
+            ValueError: they are not the same tokens in every turn.
+        """
+        question = {"role": "user", "content": [{"type": "text", "text": "What is it?"}]}
+        answer = {"role": "assistant", "content": [{"type": "text", "text": "nothing"}]}
+        alone, prompt, whole = (
+            self.processor.apply_chat_template(messages, add_generation_prompt=ends)
+            for messages, ends in (([question], False), ([question], True), ([question, answer] * 2, False))
+        )
+        texts = alone.partition("What is it?")[0].strip(), prompt.removeprefix(alone).strip()
+        tokens = self.tokenizer(whole, return_offsets_mapping=True, add_special_tokens=False)
+        ids, places = tokens["input_ids"], tokens["offset_mapping"]
+        marks = []
+        for text in texts:
+            start = whole.rfind(text)
+            inside = [token for token, (a, b) in zip(ids, places, strict=True) if start <= a < b <= start + len(text)]
+            times = sum(ids[at : at + len(inside)] == inside for at in range(len(ids)))
+            if not text or not inside or times != 2:
+                raise ValueError(f"the template's {text!r} is not the same tokens in each of two turns: {inside}.")
+            marks.append(inside)
+        return marks[0], marks[1]
 
     def untrained(self, **fields: Any) -> WingsForCausalLM:
         """The two parts, joined, with fields of `WingsConfig`."""

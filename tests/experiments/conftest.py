@@ -20,5 +20,5 @@ def plain() -> Any:
     import demo_parts
 
     model = demo_parts.model(learners=())
-    model.turn_marks = ([5], [6, 7])  # tokens that begin a question and its answer; layouts have none of them
+    model.turn_marks = lambda: ([5], [6, 7])  # tokens that begin a question and its answer; layouts have none of them
     return model

@@ -10,7 +10,9 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import demo_parts
 import pytest
 import torch
 from forgetting.differences import differences
@@ -25,6 +27,7 @@ from forgetting.report import RECORDED, differences_table, replace_region, table
 from forgetting.settings import QUICK
 from forgetting.summary import Estimate, front, rows
 from forgetting.training import Runs, parameter_groups, state_of
+from forgetting.world import World
 from forgetting.worlds import build_world
 
 from wings_hf.modeling.modeling_wings import WingsForCausalLM
@@ -185,6 +188,20 @@ def test_questions_and_answers_are_found_in_the_batches(runs: Runs) -> None:
     assert not (asks & (batch["labels"] != -100)).any()
     said = runs.world.tokenizer.decode(batch["input_ids"][0][asks[0] & (instance[0] == 1)])
     assert said.startswith("<user>") and "<assistant>" not in said
+
+
+def test_questions_and_answers_are_found_where_no_token_marks_them() -> None:
+    """A template of words, whose pieces depend on what stands before them."""
+    processor = demo_parts.processor()
+    processor.chat_template = processor.chat_template.replace("<user>", "USER: ").replace("<assistant>", " ASSISTANT: ")
+    world = SimpleNamespace(processor=processor, tokenizer=processor.tokenizer)
+    marks = World.turn_marks.func(world)
+    turns = [{"role": "user", "content": "What is 1?"}, {"role": "assistant", "content": "2"}]
+    text = processor.apply_chat_template(turns * 2)
+    ids = torch.tensor([processor.tokenizer(text, add_special_tokens=False)["input_ids"]])
+    instance, asks = instances(ids, torch.ones_like(ids, dtype=torch.bool), marks)
+    said = [processor.tokenizer.decode(ids[0][asks[0] & (instance[0] == turn)]) for turn in (1, 2)]
+    assert instance.max() == 2 and all("What" in each and "ASSISTANT" not in each for each in said)
 
 
 def test_a_failed_job_names_itself(runs: Runs) -> None:

@@ -150,7 +150,7 @@ def test_no_answer_chooses_its_experts(plain: Any) -> None:
 
 def test_experts_by_instruction_need_to_know_where_questions_are(plain: Any) -> None:
     model = copy.deepcopy(plain)
-    model.turn_marks = ([5], [])
+    model.turn_marks = lambda: ([5], [])
     with pytest.raises(ValueError, match="tokens that begin an answer"):
         instance_experts.add_instance_experts(model)
 

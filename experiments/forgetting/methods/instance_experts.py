@@ -134,9 +134,9 @@ def add_instance_experts(model: Any, experts: int = EXPERTS) -> Any:
     """Adds the experts; no logit changes.
 
     Raises:
-        ValueError: nobody said how questions and answers begin (`model.turn_marks`).
+        ValueError: nobody said how questions and answers begin (`model.turn_marks`, a function).
     """
-    marks = getattr(model, "turn_marks", None)
+    marks = model.turn_marks() if hasattr(model, "turn_marks") else None
     if not marks or not all(marks):
         raise ValueError(f"turn_marks {marks}: expected tokens that begin a question, and tokens that begin an answer.")
     language_model, maps = model.model.language_model, linear_maps(model)
