@@ -88,7 +88,7 @@ KINDS += ["role order", "empty answer", "placeholder count", "wrong form"]
 
 
 def test_good_data(good: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert check(good, "--workers", 0, "--json", tmp_path / "report.json") == 0
+    assert check(good, "--workers", 0, "--report", tmp_path / "report.json") == 0
     shown = capsys.readouterr().out
     assert "7 records, 7 usable, 1 of them duplicates" in shown
     assert "images per record: 0: 5, 1: 1, 2: 1; 3 images in all" in shown
@@ -100,7 +100,7 @@ def test_good_data(good: Path, tmp_path: Path, capsys: pytest.CaptureFixture) ->
 
 
 def test_everything_that_is_wrong_is_named(flawed: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert check(flawed, tmp_path / "gone.json", "--workers", 0, "--json", tmp_path / "report.json") == 1
+    assert check(flawed, tmp_path / "gone.json", "--workers", 0, "--report", tmp_path / "report.json") == 1
     shown = capsys.readouterr().out
     assert "12 records, 2 usable" in shown and "11 problems (" in shown and "and 1 more" in shown
     problems = json.loads((tmp_path / "report.json").read_text())["problems"]
@@ -112,14 +112,14 @@ def test_processes_find_the_same(flawed: Path, good: Path, tmp_path: Path) -> No
     many = write_lines(tmp_path / "many.jsonl", [raw_record(n) for n in range(200)])
     reports = []
     for workers in (0, 2):
-        assert check(flawed, good, many, "--workers", workers, "--json", tmp_path / "report.json") == 1
+        assert check(flawed, good, many, "--workers", workers, "--report", tmp_path / "report.json") == 1
         reports.append(json.loads((tmp_path / "report.json").read_text()))
     assert reports[0] == reports[1] and reports[0]["usable"] == 209
 
 
 def test_options(flawed: Path, tmp_path: Path) -> None:
     def problems(*options: object) -> list[str]:
-        check(flawed, "--workers", 0, "--json", tmp_path / "report.json", *options)
+        check(flawed, "--workers", 0, "--report", tmp_path / "report.json", *options)
         return [problem["kind"] for problem in json.loads((tmp_path / "report.json").read_text())["problems"]]
 
     assert problems() == KINDS
@@ -132,7 +132,7 @@ def test_options(flawed: Path, tmp_path: Path) -> None:
 
 def test_tokens_are_counted_with_a_processor(good: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     demo_parts.processor().save_pretrained(tmp_path / "model")
-    options = ["--processor", tmp_path / "model", "--max-length", 14, "--json", tmp_path / "report.json"]
+    options = ["--processor", tmp_path / "model", "--max-length", 14, "--report", tmp_path / "report.json"]
     assert check(good, "--workers", 0, *options) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["tokens"]["max"] - report["tokens"]["min"] == 8, "two images of four tokens"

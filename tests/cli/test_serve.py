@@ -18,7 +18,7 @@ from wings_hf.cli import main as cli
 
 needs_extra = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("fastapi", "uvicorn", "openai", "starlette")),
-    reason='needs pip install "transformers[serving]"',
+    reason="needs pip install 'wings_hf[serve]'",
 )
 
 
@@ -29,7 +29,7 @@ def said(capsys: pytest.CaptureFixture) -> str:
 def test_the_extra_is_named(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transformers.utils.import_utils.is_serve_available", lambda: False)
     assert cli.main(["serve", str(tmp_path)]) == 1
-    assert 'pip install "transformers[serving]"' in said(capsys)
+    assert "pip install 'wings_hf[serve]'" in said(capsys)
 
 
 @needs_extra

@@ -21,9 +21,10 @@ from PIL import Image
 
 from wings_hf.serving.limits import Limits
 
-uvicorn = pytest.importorskip("uvicorn", reason='needs pip install "transformers[serving]"')
-openai = pytest.importorskip("openai", reason='needs pip install "transformers[serving]"')
-pytest.importorskip("starlette", reason='needs pip install "transformers[serving]"')
+uvicorn = pytest.importorskip("uvicorn", reason="needs pip install 'wings_hf[serve]'")
+openai = pytest.importorskip("openai", reason="needs pip install 'wings_hf[serve]'")
+pytest.importorskip("starlette", reason="needs pip install 'wings_hf[serve]'")
+httpx = pytest.importorskip("httpx")
 app = pytest.importorskip("wings_hf.serving.app")
 chat = pytest.importorskip("wings_hf.serving.chat")
 
@@ -182,8 +183,6 @@ def test_refused_with_a_clear_text_and_the_next_is_answered(client: Any, what: s
 
 
 def post(address: str, data: bytes, kind: str = "application/json") -> tuple[int, dict[str, Any]]:
-    import httpx
-
     answer = httpx.post(f"{address}/v1/chat/completions", content=data, headers={"Content-Type": kind}, timeout=60)
     return answer.status_code, answer.json()["error"]
 
@@ -209,16 +208,12 @@ def test_what_is_no_request(address: str, client: Any, data: bytes, kind: str, s
 @pytest.mark.parametrize("path", ["/load_model", "/reset", "/v1/responses", "/v1/audio/transcriptions", "/docs"])
 def test_nothing_else_of_the_library_is_served(address: str, path: str) -> None:
     """transformers' own application loads any model for any client, lists the cache, and unloads what others use."""
-    import httpx
-
     for answer in (httpx.post(address + path, json={"model": "/etc"}), httpx.get(address + path)):
         assert answer.status_code == 404 and "/v1/chat/completions" in answer.json()["error"]["message"]
 
 
 def test_names_of_other_hosts_are_refused(address: str) -> None:
     """So that a web page cannot reach a server on loopback under a name of its own (DNS rebinding)."""
-    import httpx
-
     assert httpx.get(f"{address}/v1/models", headers={"Host": "evil.example"}).status_code == 400
     assert httpx.get(f"{address}/v1/models", headers={"Host": "localhost:1"}).status_code == 200
 
@@ -338,8 +333,6 @@ def test_template_variables_are_those_that_nobody_sets() -> None:
 
 
 def test_errors_in_a_stream_are_events(address: str) -> None:
-    import httpx
-
     asked = {"messages": TEXT, "max_tokens": 2, "stream": True, "logit_bias": NEVER_ENDS}
     lines = [line for line in httpx.post(f"{address}/v1/chat/completions", json=asked).text.split("\n\n") if line]
     assert all(line.startswith("data: ") for line in lines) and lines[-1] == "data: [DONE]"

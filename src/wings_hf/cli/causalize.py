@@ -9,6 +9,8 @@ it sees some of its own future, which is no way to train. How far that moves the
 
 import argparse
 
+from wings_hf.cli.output import add_json, result, warn
+
 HELP = "give a converted checkpoint the causal semantics, for further training"
 
 
@@ -19,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-compare", action="store_true", help="do not measure how far the logits move")
     parser.add_argument("--prompts", type=int, default=4, metavar="N", help="random prompts of either kind (4)")
     parser.add_argument("--restart", action="store_true", help="delete what an earlier run wrote to DST")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,13 +36,11 @@ def run(args: argparse.Namespace) -> int:
     if args.prompts < 1:
         raise ValueError(f"--prompts {args.prompts}: expected at least 1.")
     folder = causalize(args.source, args.destination, args.restart)
-    print(f'{folder}: the same weights with semantics="paper".')
-    if args.no_compare:
-        return 0
-    if not fits_in_memory(folder):
-        print("The model does not fit into the free memory: how far its logits move was not measured.")
-        return 0
-    print(f"From the released to the causal semantics, on {args.prompts} random prompts of either kind:")
-    for movement in compare_logits(find_folder(args.source), folder, args.prompts):
-        print(f"  {movement}")
+    lines, moved = [f'{folder}: the same weights with semantics="paper".'], []
+    if not args.no_compare and not fits_in_memory(folder):
+        warn("The model does not fit into the free memory: how far its logits move was not measured.")
+    elif not args.no_compare:
+        lines.append(f"From the released to the causal semantics, on {args.prompts} random prompts of either kind:")
+        moved = [str(each) for each in compare_logits(find_folder(args.source), folder, args.prompts)]
+    result(args, {"folder": folder, "moved": moved}, "\n".join([*lines, *(f"  {each}" for each in moved)]))
     return 0

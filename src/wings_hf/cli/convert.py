@@ -10,6 +10,8 @@ source by checksum. An interrupted conversion goes on where it stopped when you 
 
 import argparse
 
+from wings_hf.cli.output import add_json, note, result
+
 HELP = "make the released Wings checkpoint loadable by transformers, and back"
 EXAMPLE = """examples:
   wings-hf convert AIDC-AI/Wings-Qwen1_5-8B wings-8b --text-config Qwen/Qwen1.5-7B-Chat \\
@@ -50,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep-unknown", action="store_true", help="keep tensors that nothing is known about aside, do not fail"
     )
     files.add_argument("--restart", action="store_true", help="delete what an earlier conversion wrote to DST")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     sizes = {"max_shard_size": args.max_shard_size, "restart": args.restart}
     if args.to == "released":
         _refuse_unused(args)
-        print(convert_to_released(args.source, args.destination, **sizes).summary())
+        text = convert_to_released(args.source, args.destination, **sizes).summary()
+        result(args, {"folder": args.destination, "report": text}, text)
         return 0
     report = convert_to_wings(
         args.source,
@@ -74,9 +78,11 @@ def run(args: argparse.Namespace) -> int:
         keep_unknown=args.keep_unknown,
         **sizes,
     )
-    print(report.summary())
-    print(f'Load it: AutoModelForCausalLM.from_pretrained("{args.destination}"), after importing wings_hf or with')
-    print("trust_remote_code=True. For further training: wings-hf causalize", args.destination)
+    result(args, {"folder": args.destination, "report": report.summary()}, report.summary())
+    note(
+        f'Load it: AutoModelForCausalLM.from_pretrained("{args.destination}"), after importing wings_hf or with\n'
+        f"trust_remote_code=True. For further training: wings-hf causalize {args.destination}"
+    )
     return 0
 
 

@@ -12,6 +12,8 @@ import os
 import sys
 from pathlib import Path
 
+from wings_hf.cli.output import add_json, result
+
 HELP = "check training data and print statistics"
 EXAMPLE = """PATH is a .json (LLaVA's format), .jsonl, .parquet or .tar (WebDataset) file, a pattern of such files
 ('part-{000..031}.tar'), or a folder that `datasets` saved or can load.
@@ -20,7 +22,7 @@ exit code: 0 all records can be used, 1 something is wrong
 
 examples:
   wings-hf data check llava_instruct.json --image-folder images --workers 8
-  wings-hf data check chat.jsonl 'shards/*.tar' --processor my-model/tune --max-length 2048 --json report.json"""
+  wings-hf data check chat.jsonl 'shards/*.tar' --processor my-model/tune --max-length 2048 --report report.json"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes (one per core; 0: none)"
     )
-    check.add_argument("--json", type=Path, metavar="FILE", help="write the whole report there")
+    check.add_argument("--report", type=Path, metavar="FILE", help="write what --json prints there")
+    add_json(check)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,13 +70,14 @@ def run(args: argparse.Namespace) -> int:
         allow_urls=args.allow_urls,
         count_tokens=_counter(args.processor) if args.processor else None,
         workers=args.workers,
-        progress=True,
+        progress=not args.quiet,
     )
-    if args.json is not None:
-        args.json.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+    if args.report is not None:
+        args.report.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
     encoding = sys.stdout.encoding or "ascii"
     bar = "█" if encoding.lower().startswith("utf") else "#"
-    print(as_text(report, bar, args.max_length).encode(encoding, "backslashreplace").decode(encoding))
+    text = as_text(report, bar, args.max_length).encode(encoding, "backslashreplace").decode(encoding)
+    result(args, report.to_dict(), text)
     return 1 if report.problems or not report.usable else 0
 
 

@@ -4,47 +4,72 @@
 
 import errno
 import os
+import select
 import sys
 import textwrap
 from collections.abc import Iterator
 
 WIDTH = 110
+OFFLINE = "HF_HUB_OFFLINE forbids to fetch it"
 
 
 def as_paragraph(error: Exception) -> str:
     """The failure in one wrapped paragraph; with its type where the message alone is no sentence."""
-    message = _said(error).strip() or "no message"
-    kind = "" if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: "
+    message = (_network(error) or _disk(error) or str(error)).strip() or "no message"
+    kind = "" if isinstance(error, (ValueError, OSError)) or message != str(error) else f"{type(error).__name__}: "
     text = f"{kind}{message} (--debug shows where it was raised)"
     return "\n".join(textwrap.fill(line, WIDTH, break_long_words=False) for line in text.splitlines())
 
 
-def _said(error: Exception) -> str:
-    return str(error)
+def _network(error: Exception) -> str | None:
+    """What to say where something of the Hub is neither in the cache nor to be had."""
+    for each in _chain(error):
+        if type(each).__name__ == "OfflineModeIsEnabled":
+            off = OFFLINE if "offline mode is enabled" in str(each) else str(each)
+            return f"{_first_sentence(error)} It is not in the cache, and {off}."
+    if str(error).startswith("We couldn't connect") and os.environ.get("HF_HUB_OFFLINE"):
+        return f"{_first_sentence(error)} It is not in the cache, and {OFFLINE}."
+    return None
 
 
-def reader_has_gone(error: Exception) -> bool:
-    """
-    Whether whoever read our output has left, as `head` does. What is left in the buffer then goes nowhere, so that
-    Python does not stumble over it at exit.
-    """
-    if not isinstance(error, BrokenPipeError):
-        return False
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+def _first_sentence(error: Exception) -> str:
+    """What was wanted, where the error says that; transformers' own text is about connections only."""
+    said = str(error).partition("\n")[0]
+    vague = ("We couldn't connect", "Cannot reach", "offline", "cannot be reached")
+    return "Something that is not on this machine is needed." if any(part in said for part in vague) else said
 
 
-def chain(error: BaseException | None) -> Iterator[BaseException]:
+def _disk(error: Exception) -> str | None:
+    """What to say where nothing can be written, also where a library hides the reason in its text."""
+    for each in _chain(error):
+        code, said = getattr(each, "errno", None), str(each)
+        path = getattr(each, "filename", None)
+        where = f" ({path})" if path else ""
+        if code in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in said:
+            return f"The disk is full{where}: what was being written is not complete."
+        if code == errno.EROFS or "Read-only file system" in said:
+            return f"This place is read-only{where}: name another --output, or another cache with HF_HOME."
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """The error, and those it was raised from or during."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
-def disk_is_full(error: BaseException) -> bool:
-    """Whether the error, or one behind it, is a disk or quota that has no room."""
-    return any(getattr(each, "errno", None) in (errno.ENOSPC, errno.EDQUOT) for each in chain(error))
+def reader_has_gone(error: Exception) -> bool:
+    """
+    Whether the error is that who read our output has left, as `head` does. The rest of it then goes nowhere, so that
+    Python does not stumble over it at exit.
+    """
+    if not isinstance(error, BrokenPipeError) or not hasattr(select, "poll"):
+        return False
+    output = sys.__stdout__.fileno() if sys.__stdout__ is not None else -1
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True

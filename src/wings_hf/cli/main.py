@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from wings_hf.cli.failures import as_paragraph, reader_has_gone
+from wings_hf.cli.network import unreachable_is_said_at_once
 from wings_hf.cli.output import add_common, no_bars, reporting, styled
 from wings_hf.cli.parser import Parser
 from wings_hf.version import __version__
@@ -35,6 +36,10 @@ COMMANDS = {
     "analyze": "wings_hf.cli.analyze",
     "evaluate": "wings_hf.cli.evaluate",
     "compare": "wings_hf.cli.compare",
+    "push": "wings_hf.cli.push",
+    "card": "wings_hf.cli.card",
+    "env": "wings_hf.cli.env",
+    "completion": "wings_hf.cli.completion",
 }
 
 GUIDE = """The usual path, from nothing to a model that sees:
@@ -58,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         build_parser().parse_args(argv, args)
         with no_bars(args.quiet):
             _import_package(args)
-            with reporting(args):
+            with reporting(args), unreachable_is_said_at_once():
                 code = args.run(args)
         sys.stdout.flush()
         return code

@@ -8,7 +8,7 @@ each turn. Answers are made one after the other. No client can make the server l
 (unless you allow it) fetch an address. There is no encryption: put a proxy before it where others can reach it.
 
 It answers POST /v1/chat/completions, GET /v1/models and GET /health (docs/serving.md). It needs
-pip install "transformers[serving]".
+pip install 'wings_hf[serve]'.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         allow_urls=args.allow_urls,
     )
     if not is_serve_available():
-        raise ValueError('Serving needs more packages: pip install "transformers[serving]"')
+        raise ValueError("Serving needs more packages: pip install 'wings_hf[serve]'")
     listening = _bind(args.host, args.port)
     _serve(args, limits, listening)
     return 0

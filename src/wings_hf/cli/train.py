@@ -22,6 +22,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from wings_hf.cli.output import add_json, result
+
 HELP = "train a model that sees from a language model, a vision model and a data file"
 EXAMPLE = """example:
   wings-hf train --text-model Qwen/Qwen2.5-0.5B-Instruct --vision-model google/siglip-base-patch16-224 \\
@@ -70,33 +72,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--list", action="store_true", help="list the recipes of the package and leave")
     parser.add_argument("--fields", action="store_true", help="explain every field of a recipe and leave")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from wings_hf.training import recipes
 
     if args.list:
-        print("\n".join(f"{name:28} {about}" for name, about in recipes.available().items()))
+        known = recipes.available()
+        result(args, known, "\n".join(f"{name:28} {about}" for name, about in known.items()))
         return 0
     if args.fields:
-        print(recipes.fields())
+        result(args, {"fields": recipes.fields()}, recipes.fields())
         return 0
     recipe = recipes.load_recipe(args.recipe, _changes(args))
     if args.dry_run:
         from wings_hf.training.dry_run import report
 
-        print(report(recipe))
+        text = report(recipe)
+        result(args, {"report": text}, text)
         return 0
     if args.output is None:
         raise ValueError("--output is missing: the folder where the models go.")
     from wings_hf.training.run import train
 
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
     first = os.environ.get("RANK", "0") == "0"  # of the processes of a launcher
-    logging.getLogger("wings_hf").setLevel(logging.INFO if first else logging.WARNING)
+    if not first:
+        logging.getLogger("wings_hf").setLevel(logging.WARNING)
     folder = train(recipe, args.output, args.resume)
     if first:
-        print(f"\nDone. Talk to the model: wings-hf chat {folder} --image FILE")
+        result(args, {"model": folder}, f"\nDone. Talk to the model: wings-hf chat {folder} --image FILE")
     return 0
 
 

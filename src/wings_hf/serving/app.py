@@ -3,7 +3,7 @@
 """
 The server: three routes, a limit on what comes in, and errors in the form that clients of OpenAI's protocol read.
 
-Importing this module needs what `pip install "transformers[serving]"` installs.
+Importing this module needs what `pip install 'wings_hf[serve]'` installs.
 """
 
 import hmac

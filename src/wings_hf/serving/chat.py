@@ -5,7 +5,7 @@ Chat completions: transformers' own handler (`transformers.cli.serving`), told w
 
 transformers' handler takes arguments of a request for its own, fetches what messages name, and loads models that
 clients ask for. Here it gets one model, messages whose images are pixels already, and settings that were checked.
-Importing this module needs what `pip install "transformers[serving]"` installs.
+Importing this module needs what `pip install 'wings_hf[serve]'` installs.
 """
 
 import asyncio
