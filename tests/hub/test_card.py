@@ -93,6 +93,17 @@ def test_results_retention_and_plots(folder, run, laws):
         assert (folder / "images" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_run_of_another_model_is_told_from_this_ones(folder, run):
+    record = json.loads((run / "run.json").read_text())
+    total = sum(tensor.size for tensor in load_file(folder / "model.safetensors").values())
+    for count, another in ((total, False), (total + 1, True)):
+        record["model"]["parameters"] = count
+        (run / "run.json").write_text(json.dumps(record))
+        card = write_card(folder, evaluations=[run])
+        assert ("**Of another model**" in (folder / "README.md").read_text()) == another
+        assert any("parameters" in each for each in card.remarks) == another
+
+
 def test_written_again_it_keeps_what_a_person_wrote_and_what_was_measured(folder, run):
     write_card(folder, repo_id="ann/wings", evaluations=[run], licences=FREE)
     path = folder / "README.md"

@@ -15,6 +15,7 @@ from wings_hf.analysis.laws import AttentionLaws
 from wings_hf.configuration.wings_sources import public_name
 from wings_hf.evaluation.records import Run
 from wings_hf.evaluation.tables import interval, percent
+from wings_hf.hub.card_facts import count_parameters
 
 EVALUATION_PLOT, ATTENTION_PLOT = "images/evaluation.png", "images/attention.png"
 TASKS = {"text": ("text-generation", "Text"), "image": ("image-text-to-text", "Images and text")}
@@ -68,6 +69,10 @@ def evaluation(folder: Path, runs: Sequence[Path]) -> Measured:
             raise ValueError(
                 f"{run.folder} is a run of a {about['model'].get('type')!r} model: expected one of this model."
             )
+        other = _of_another(folder, about)
+        if other:
+            texts.append(f"**Of another model**: {other}.")
+            remarks.append(f"{run.folder}: {other}; the card says so")
         texts.append(_run(about, summary))
         results += _results(summary)
         remarks += _limited(run.folder, about)
@@ -79,6 +84,17 @@ def evaluation(folder: Path, runs: Sequence[Path]) -> Measured:
         "is score / score of the language model on the same questions; p is of a two-sided paired test."
     )
     return Measured("\n\n".join(texts), tuple(results), tuple(remarks))
+
+
+def _of_another(folder: Path, about: Mapping[str, Any]) -> str:
+    """Why a run cannot be of the model in the folder; "" where nothing speaks against it."""
+    measured, here = (
+        about["model"].get("parameters"),
+        sum(count_parameters(sorted(folder.glob("*.safetensors"))).values()),
+    )
+    if measured in (None, here):
+        return ""
+    return f"what was measured has {measured:,} parameters, this model {here:,} (quantised weights count otherwise)"
 
 
 def _run(about: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
