@@ -21,7 +21,16 @@ from wings_hf.training.stages import Stage
 from wings_hf.version import __version__
 
 RECORD = "wings_training.json"
-KEPT = ("learners", "learning_rates", "epochs", "max_steps", "max_length", "learn", "text_share", "packing")
+KEPT: tuple[str, ...] = (
+    "learners",
+    "learning_rates",
+    "epochs",
+    "max_steps",
+    "max_length",
+    "learn",
+    "text_share",
+    "packing",
+)
 KEPT += ("optimizer", "schedule", "warmup", "weight_decay", "max_grad_norm")
 
 
