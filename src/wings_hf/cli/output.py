@@ -10,6 +10,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -87,6 +88,20 @@ class _Stderr(logging.StreamHandler):
     def stream(self) -> TextIO:
         return sys.stderr
 
+    def emit(self, record: logging.LogRecord) -> None:
+        """Nothing where a library has set up logging for all: it is said there."""
+        if not any(type(each) is logging.StreamHandler for each in logging.getLogger().handlers):
+            super().emit(record)
+
+
+class _Plain(logging.Filter):
+    """Takes colours out of what transformers says, where it is not said to a terminal."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.msg, str) and not colours(sys.stderr):
+            record.msg = re.sub(r"\033\[[0-9;]*m", "", record.msg)
+        return True
+
 
 @contextmanager
 def reporting(args: argparse.Namespace) -> Iterator[None]:
@@ -121,17 +136,15 @@ def no_bars(quiet: bool) -> Iterator[None]:
 
 @contextmanager
 def _log_to_stderr(args: argparse.Namespace) -> Iterator[None]:
-    level, propagate, handler = PACKAGE.level, PACKAGE.propagate, _Stderr()
+    level, handler = PACKAGE.level, _Stderr()
     handler.setFormatter(logging.Formatter("%(message)s"))
     PACKAGE.addHandler(handler)
     PACKAGE.setLevel(logging.ERROR if args.quiet else logging.DEBUG if args.verbose else logging.INFO)
-    PACKAGE.propagate = False
     try:
         yield
     finally:
         PACKAGE.removeHandler(handler)
         PACKAGE.setLevel(level)
-        PACKAGE.propagate = propagate
 
 
 @contextmanager
@@ -154,9 +167,14 @@ def _levels_of_libraries(args: argparse.Namespace) -> Iterator[None]:
         transformers.disable_progress_bar()  # of loading weights, and
         if not args.quiet and before[2]:
             enable_progress_bars()  # of downloads, which can take long
+    plain, handlers = _Plain(), transformers.get_logger().handlers[:]
+    for handler in handlers:
+        handler.addFilter(plain)
     try:
         yield
     finally:
+        for handler in handlers:
+            handler.removeFilter(plain)
         transformers.set_verbosity(before[0])
         hub.set_verbosity(before[1])
         (transformers.enable_progress_bar if before[2] else disable_progress_bars)()
