@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import inspect
 import json
+import logging
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -27,10 +28,11 @@ from transformers.cli.serving.utils import GenerationState, Modality
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from wings_hf.processing.wings_call_arguments import WingsImagesKwargs
-from wings_hf.serving.limits import Limits, RequestError, shown
+from wings_hf.serving.limits import Limits, RequestError, error_body, shown
 from wings_hf.serving.messages import read_messages
 from wings_hf.serving.settings import OURS, PASSED_ON, check_settings
 
+logger = logging.getLogger(__name__)
 STREAM_ERROR = 'data: {"error": "'
 
 
@@ -180,7 +182,8 @@ class _Handler(ChatCompletionHandler):
         for name in OURS:
             if self.body.get(name) is not None:
                 setattr(config, name, self.body[name])
-        if body.get("temperature") or (body.get("top_p") or 1) < 1:
+        temperature = body.get("temperature")
+        if temperature or (temperature is None and (body.get("top_p") or 1) < 1):  # 0 is greedy, whatever top_p is
             config.do_sample = True
         config.max_new_tokens = self._new_tokens(config.max_new_tokens)
         return config
@@ -251,8 +254,9 @@ async def _well_formed(chunks: AsyncIterator[str], handler: _Handler) -> AsyncIt
         async for chunk in chunks:
             before, found, message = chunk.partition(STREAM_ERROR)
             if found:
-                error = {"message": message.removesuffix('"}\n\n'), "type": "server_error"}
-                chunk = f"{before}data: {json.dumps({'error': error})}\n\n"
+                logger.error("An answer broke off: %s", message.removesuffix('"}\n\n'))
+                error = error_body("The answer broke off; the log of the server says why.", "server_error")
+                chunk = f"{before}data: {json.dumps(error)}\n\n"
             yield chunk
         yield "data: [DONE]\n\n"
     finally:
