@@ -45,7 +45,12 @@ def build_app(served: Served, host: str = "127.0.0.1", api_key: str | None = Non
     async def complete(request: Request) -> Response:
         _check_key(request, api_key)
         body = await _read_json(request, served.limits.request_bytes)
-        return await chat.answer(body, request, uuid.uuid4().hex)
+        try:
+            return await chat.answer(body, request, uuid.uuid4().hex)
+        except RequestError:
+            raise
+        except Exception as error:  # here, so that the connection stays; the next request may come on it
+            return await _failed(request, error)
 
     async def models(request: Request) -> Response:
         _check_key(request, api_key)
