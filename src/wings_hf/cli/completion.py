@@ -7,6 +7,8 @@ starts no Python. Print it again after an update. Made by shtab: pip install 'wi
 """
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
 from wings_hf.cli.output import result
 
@@ -42,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _mark(parser: argparse.ArgumentParser, file: dict[str, str], folder: dict[str, str]) -> None:
+def _mark(parser: argparse.ArgumentParser, file: Mapping[str, Any], folder: Mapping[str, Any]) -> None:
     """Tells shtab which values are files and which are folders, in all commands."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
