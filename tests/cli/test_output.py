@@ -139,6 +139,11 @@ def test_failures_are_sentences(error: Exception, said: str) -> None:
     assert " ".join(as_paragraph(error).split()).startswith(said)
 
 
+def test_paths_and_options_are_never_broken() -> None:
+    words = [f"some-folder-{number}/my-model" for number in range(40)]
+    assert set(words) <= set(as_paragraph(ValueError(" ".join(words))).split())
+
+
 def test_a_hub_that_cannot_be_reached_is_tried_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from huggingface_hub import constants, hf_hub_download
 

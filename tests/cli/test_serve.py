@@ -15,6 +15,7 @@ import demo_parts
 import pytest
 
 from wings_hf.cli import main as cli
+from wings_hf.cli.serve import _address
 
 needs_extra = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("fastapi", "uvicorn", "openai", "starlette")),
@@ -43,6 +44,15 @@ def test_refused_before_it_listens(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "Address already in use" in said(capsys)
     assert cli.main(["serve", str(tmp_path), "--port", "99999"]) == 1
     assert "--port 99999" in said(capsys)
+
+
+@needs_extra
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_the_address_it_names_is_one(host: str) -> None:
+    import httpx
+
+    named = httpx.URL(_address(host, 8123))
+    assert (named.host, named.port, named.path) == (host, 8123, "/v1")
 
 
 @pytest.mark.slow

@@ -18,7 +18,10 @@ def as_paragraph(error: Exception) -> str:
     message = (_network(error) or _disk(error) or str(error)).strip() or "no message"
     kind = "" if isinstance(error, (ValueError, OSError)) or message != str(error) else f"{type(error).__name__}: "
     text = f"{kind}{message} (--debug shows where it was raised)"
-    return "\n".join(textwrap.fill(line, WIDTH, break_long_words=False) for line in text.splitlines())
+    wrapped = (  # between words only: paths and options can be copied
+        textwrap.fill(line, WIDTH, break_long_words=False, break_on_hyphens=False) for line in text.splitlines()
+    )
+    return "\n".join(wrapped)
 
 
 def _network(error: Exception) -> str | None:

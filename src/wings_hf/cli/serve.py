@@ -116,5 +116,10 @@ def _serve(args: argparse.Namespace, limits: Limits, listening: socket.socket) -
     if not args.verbose:
         logging.getLogger("transformers.cli.serving").setLevel(logging.ERROR)  # it warns of every request
     listening.listen()
-    note(f"{served.name} answers on http://{args.host}:{listening.getsockname()[1]}/v1 (Ctrl-C ends)")
+    note(f"{served.name} answers on {_address(args.host, listening.getsockname()[1])} (Ctrl-C ends)")
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def _address(host: str, port: int) -> str:
+    """What clients take as their base URL; an IPv6 address stands in brackets there."""
+    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"

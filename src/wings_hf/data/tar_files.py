@@ -88,7 +88,7 @@ class TarRecords:
                     if entry.size < 0:  # Python's reader would come back to the same member for ever
                         raise tarfile.ReadError(f"member {entry.name!r} has a size of {entry.size} bytes")
                     self._add(entry)
-                    archive.members = []  # type: ignore[attr-defined]  # or it keeps all headers in memory  # type: ignore[attr-defined]
+                    archive.members = []  # type: ignore[attr-defined]  # or it keeps all headers in memory
                 end = archive.offset
         except (tarfile.TarError, EOFError, OSError, ValueError, RecursionError) as error:
             hint = "; compressed archives must be unpacked to .tar first" if self.path.suffix != ".tar" else ""
