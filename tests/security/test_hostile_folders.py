@@ -175,7 +175,7 @@ def test_nothing_runs_without_trust(folder, attack, installed):
     said = load(folder, trusts=False, installed=installed)
     assert not (folder.parent / "mark").exists(), said
     if not installed:
-        assert "trust_remote_code" in said
+        assert "contains custom code" in said
 
 
 @pytest.mark.slow
