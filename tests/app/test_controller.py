@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from wings_hf.app.controller import Controller, Session, View
+from wings_hf.app.conversation import Question, Turn
 from wings_hf.app.engine import Answer, Engine
 from wings_hf.app.zero_gpu import run_on_zero_gpu
 
@@ -243,13 +244,28 @@ def test_sessions_are_forgotten(engine: Engine) -> None:
     controller.forget("never seen")
 
 
+def test_text_that_spells_the_image_token_is_text(controller: Controller, tmp_path: Path) -> None:
+    place = controller.engine.processor.image_token
+    session = controller.session("a")
+    session.conversation.turns = [Turn(Question("Read a."), f"In HTML: {place}, {place}.")]
+    assert say(controller, session, "Read a b.").kind == "info"
+    assert say(controller, session, "Read <image> b.", (app_parts.picture(tmp_path),)).kind == "info"
+    inputs = controller.engine.encode([{"role": "user", "content": f"Read {place} a."}])
+    assert not (inputs["input_ids"] == controller.engine.model.config.image_token_id).any()
+
+
+def test_devices_are_checked_before_a_model_is_looked_for() -> None:
+    with pytest.raises(ValueError, match="device='abacus': expected auto, cpu"):
+        Engine.load("no/where", "abacus")
+
+
 def test_one_answer_at_a_time_in_a_session(engine: Engine) -> None:
     controller = Controller(engine, app_parts.endless(engine))
     session = controller.session("a")
     stream = controller.ask(session, "Read a b.", ())
     next(stream)
     for view in (next(controller.ask(session, "Read c.", ())), controller.undo(session), controller.clear(session)):
-        assert view.kind == "error" and "top" in view.status
+        assert view.kind == "error" and "top" in view.status and view.answering
     controller.stop(session)
     assert len(list(stream)[-1].turns) == 1
 

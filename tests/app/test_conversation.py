@@ -37,6 +37,12 @@ def test_wrong_settings_are_named(variables: dict[str, str], message: str) -> No
         Settings.from_environment(variables)
 
 
+def test_what_is_no_picture_is_said_without_the_insides_of_the_program(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no picture")
+    with pytest.raises(UserError, match=r"“a.png” cannot be used: it is not an image [^<>]*\.$"):
+        read_picture(str(tmp_path / "a.png"), app_parts.settings())
+
+
 def test_a_picture_outlives_its_file_and_is_upright(tmp_path: Path) -> None:
     image = Image.new("RGB", (4, 2), "red")
     exif = Image.Exif()

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from wings_hf.analysis.calls import AttentionCall
 from wings_hf.analysis.maps import attention_maps
 from wings_hf.analysis.router import router_weights
 from wings_hf.app.conversation import Conversation, Question
@@ -64,6 +65,23 @@ def test_the_picture_is_what_the_model_was_given(asked: Any) -> None:
     found = explain(engine.model, engine.processor, inputs, answer)
     pixels = inputs["pixel_values"][0].permute(1, 2, 0).numpy() * 0.5 + 0.5
     np.testing.assert_allclose(found.seen[0] / 255, pixels, atol=0.003)
+
+
+def test_no_matrix_of_all_rows_and_keys_is_made(asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, (inputs, answer) = app_parts.engine(), asked
+    expected = explain(engine.model, engine.processor, inputs, answer)
+    monkeypatch.setattr(torch, "eye", None)
+    made: list[int] = []
+    attend = AttentionCall.attend
+
+    def counted(call: AttentionCall, columns: torch.Tensor) -> torch.Tensor:
+        made.append(columns.shape[-1])
+        assert columns.shape[-1] <= call.value.shape[-1]
+        return attend(call, columns)
+
+    monkeypatch.setattr(AttentionCall, "attend", counted)
+    found = explain(engine.model, engine.processor, inputs, answer)
+    assert made and np.array_equal(found.attention[0], expected.attention[0])
 
 
 def test_without_pictures_and_without_wings(asked: Any) -> None:

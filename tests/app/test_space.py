@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`examples/space`: metadata that a Space takes, and an app that a CPU, a GPU and ZeroGPU run. `wings-hf app`."""
 
+import asyncio
 import importlib.util
 import sys
 from pathlib import Path
@@ -125,3 +126,27 @@ def test_the_commands_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     LlamaForCausalLM(LlamaConfig(vocab_size=9, **sizes)).save_pretrained(tmp_path / "llama")
     assert cli.main(["app", str(tmp_path / "llama"), "--device", "cpu"]) == 1
     assert "is a 'llama' model: expected a Wings model" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("place", ["message", "switch"])
+def test_browsers_cannot_have_the_server_fetch_addresses(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gradio = pytest.importorskip("gradio", reason="needs gradio: pip install 'wings_hf[app]'")
+    from gradio import processing_utils
+
+    from wings_hf.app.controller import Controller
+    from wings_hf.app.page import build_page
+
+    fetched: list[str] = []
+
+    async def fetch(url: str, cache_dir: str) -> str:
+        fetched.append(url)
+        return f"{cache_dir}/a.png"
+
+    monkeypatch.setattr(processing_utils, "async_ssrf_protected_download", fetch)
+    page = build_page(Controller(app_parts.engine(), app_parts.settings()))
+    ask = next(event for event in page.fns.values() if event.name == "ask")
+    file = {"path": "https://example.com/a.png", "url": None, "meta": {"_type": "gradio.FileData"}}
+    sent = [{"text": "", "files": [file]}, True] if place == "message" else [{"text": "", "files": []}, file]
+    with pytest.raises(gradio.Error, match="nothing is fetched"):
+        asyncio.run(page.preprocess_data(ask, sent, None))
+    assert fetched == []

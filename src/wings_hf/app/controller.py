@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -115,21 +116,23 @@ class Controller:
 
     def undo(self, session: Session) -> View:
         """Take the last turn back; its question goes into the message box."""
-        if session.busy.locked():
-            return self.view(session, status="Stop the answer first.", kind="error")
-        if not session.conversation.turns:
-            return self.view(session, status="There is nothing to undo.", kind="error")
-        turn = session.conversation.turns.pop()
-        return self.view(session, box=turn.question, status="The last turn is taken back.")
+        with unless_busy(session) as free:
+            if not free:
+                return self.view(session, status=STOP_FIRST, kind="error", answering=True)
+            if not session.conversation.turns:
+                return self.view(session, status="There is nothing to undo.", kind="error")
+            turn = session.conversation.turns.pop()
+            return self.view(session, box=turn.question, status="The last turn is taken back.")
 
     def clear(self, session: Session) -> View:
         """Forget all that was said and shown."""
-        if session.busy.locked():
-            return self.view(session, status="Stop the answer first.", kind="error")
-        session.conversation.turns.clear()
-        if session.kept is not None:
-            session.kept.forget()
-        return self.view(session, status="A new conversation.")
+        with unless_busy(session) as free:
+            if not free:
+                return self.view(session, status=STOP_FIRST, kind="error", answering=True)
+            session.conversation.turns.clear()
+            if session.kept is not None:
+                session.kept.forget()
+            return self.view(session, status="A new conversation.")
 
     def stop(self, session: Session) -> None:
         """End the answer that is being written; what there is of it is kept."""
@@ -138,7 +141,7 @@ class Controller:
     # ---- answering ------------------------------------------------------------------------------------------
     def _answer(self, session: Session, question: Question, use_wings: bool, again: bool = False) -> Iterator[View]:
         if not session.busy.acquire(blocking=False):
-            yield self.view(session, status="An answer is being written: stop it first.", kind="error")
+            yield self.view(session, status="An answer is being written: stop it first.", kind="error", answering=True)
             return
         turns, problem = session.conversation.turns, ""
         before = list(turns)
@@ -194,6 +197,18 @@ class Controller:
         return View(turns, pending, box, status, kind, answering, explanation)
 
 
+@contextmanager
+def unless_busy(session: Session) -> Iterator[bool]:
+    """Holds answers of the session back; False where one is being written."""
+    free = session.busy.acquire(blocking=False)
+    try:
+        yield free
+    finally:
+        if free:
+            session.busy.release()
+
+
+STOP_FIRST = "Stop the answer first."
 FAILED = "The model failed at this answer. The conversation is as it was before; please try again."
 ENDED = {
     "whole": "The answer is complete.",

@@ -72,15 +72,17 @@ class Engine:
         The engine of a model folder or name; no code that comes with a model is run.
 
         Raises:
-            OSError, ValueError: it cannot be loaded, is no Wings model, or has no chat template.
+            OSError, ValueError: it cannot be loaded, is no Wings model, or has no chat template; no such device.
         """
-        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto", revision=revision or "main")
+        target = pick_device(device)
+        only = {"revision": revision or "main", "trust_remote_code": False}  # said, or transformers asks who is there
+        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto", **only)
         if model.config.model_type != "wings":
             raise ValueError(f"{name} is a {model.config.model_type!r} model: expected a Wings model.")
-        processor = AutoProcessor.from_pretrained(name, revision=revision or "main")
+        processor = AutoProcessor.from_pretrained(name, **only)
         if processor.chat_template is None:
             raise ValueError(f"{name} has no chat template: it was not made to converse.")
-        return cls(model.to(pick_device(device)).eval(), processor)
+        return cls(model.to(target).eval(), processor)
 
     @property
     def sees(self) -> bool:
@@ -96,8 +98,13 @@ class Engine:
 
     def encode(self, messages: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Inputs of a conversation, on the CPU."""
+        place = getattr(self.processor, "image_token", None)
         inputs = self.processor.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+            messages if place is None else [_unplaced(each, place) for each in messages],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
         )
         return dict(inputs)
 
@@ -161,7 +168,7 @@ class Engine:
     def _answer(self, request: Request, kept: KeptCache | None, stop: "Stop", pieces: "SimpleQueue[Any]") -> Answer:
         kept = KeptCache(self.model) if kept is None else kept
         inputs = kept.left_to_compute(BatchFeature(request.inputs), request.use_wings)
-        sampling = {"do_sample": request.temperature > 0}
+        sampling: dict[str, Any] = {"do_sample": request.temperature > 0}
         if request.temperature > 0:
             sampling["temperature"] = request.temperature
         ids = self.model.generate(
@@ -223,9 +230,31 @@ class Pieces(BaseStreamer):
         """Nothing is left to say."""
 
 
+def _unplaced(message: dict[str, Any], place: str) -> dict[str, Any]:
+    """A message in which text that spells the image token is text: no picture belongs there."""
+
+    def told(text: str) -> str:
+        return text.replace(place, f"{place[:1]} {place[1:]}")
+
+    content = message["content"]
+    if isinstance(content, str):
+        return {**message, "content": told(content)}
+    return {
+        **message,
+        "content": [{**each, "text": told(each["text"])} if "text" in each else each for each in content],
+    }
+
+
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" for an accelerator where there is one."""
+    """The device of that name; "auto" for an accelerator where there is one.
+
+    Raises:
+        ValueError: torch knows no such device.
+    """
     if name != "auto":
-        return torch.device(name)
+        try:
+            return torch.device(name)
+        except RuntimeError as error:
+            raise ValueError(f"device={name!r}: expected auto, cpu, cuda, cuda:1, mps, ...") from error
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return accelerator or torch.device("cpu")

@@ -70,7 +70,7 @@ def explain(
     batch = _with_answer(inputs, answer)
     prompt = inputs["input_ids"].shape[1]
     rows = slice(prompt - 1, prompt - 1 + len(answer))
-    columns = _columns_of_images(batch)
+    places = _places_of_images(batch)
     gates: list[dict[str, np.ndarray]] = []
     masses: list[torch.Tensor] = []
 
@@ -78,9 +78,9 @@ def explain(
         if call.wings is not None:
             of_call = weights_of_call(call)[0, rows].numpy()  # (n, learners)
             gates.append(dict(zip(call.module.learner_names, of_call.T, strict=True)))
-        if columns.shape[-1]:
-            parts = columns.split(call.value.shape[-1], dim=-1)  # so that no more than values' worth is held at once
-            attended = [call.attend(part.to(call.value.device))[0, rows].mean(1) for part in parts]
+        if len(places):
+            keys, parts = batch["input_ids"].shape[1], places.split(call.value.shape[-1])  # a value's worth at once
+            attended = [call.attend(_columns(part, keys, call.value))[0, rows].mean(1) for part in parts]
             masses.append(torch.cat(attended, dim=-1).float().cpu())  # (n, m)
 
     with watch_attention(model, look) as layers, evaluating(model):
@@ -108,12 +108,17 @@ def _with_answer(inputs: Mapping[str, torch.Tensor], answer: list[int]) -> dict[
     return batch
 
 
-def _columns_of_images(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """A column for each image token that has 1 at its place, (1, s, m)."""
+def _places_of_images(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Positions of the image tokens, (m,)."""
     types = batch.get("mm_token_type_ids")
-    if types is None:
-        return torch.zeros(1, batch["input_ids"].shape[1], 0)
-    return torch.eye(types.shape[1])[None, :, types[0] == 1]
+    return torch.zeros(0, dtype=torch.long) if types is None else (types[0] == 1).nonzero()[:, 0]
+
+
+def _columns(places: torch.Tensor, keys: int, like: torch.Tensor) -> torch.Tensor:
+    """A column for each of `places` that has 1 there, (1, keys, places), of the device and type of `like`."""
+    columns = like.new_zeros(1, keys, len(places))
+    columns[0, places, torch.arange(len(places))] = 1
+    return columns
 
 
 def _maps(masses: torch.Tensor, batch: Mapping[str, torch.Tensor]) -> list[np.ndarray]:

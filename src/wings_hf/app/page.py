@@ -5,7 +5,7 @@
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,9 @@ def build_page(controller: Controller) -> gr.Blocks:
             with gr.Column(scale=2, min_width=320):
                 script = (ASSETS / "panel.js").read_text(encoding="utf-8")
                 panel = gr.HTML(render_panel(None), js_on_load=script, elem_id="wf-panel", visible=settings.explain)
+        inputs: tuple[Any, ...] = (box, wings)
+        for component in inputs:
+            component.async_move_resource_to_block_cache = only_uploaded(component.async_move_resource_to_block_cache)
         outputs = [chat, box, status, panel, stop, retry, undo, clear]
         page_events = Events(controller, examples)
         waits = {"outputs": outputs, "concurrency_id": "model", "concurrency_limit": 1, "api_visibility": "private"}
@@ -122,6 +125,19 @@ def _box(controller: Controller) -> gr.MultimodalTextbox:
         max_plain_text_length=controller.settings.message_characters + 1,
         elem_id="wf-box",
     )
+
+
+def only_uploaded(move: Callable[[Any], Awaitable[str | None]]) -> Callable[[Any], Awaitable[str | None]]:
+    """What brings a browser's files to Gradio's folder, without web addresses, which Gradio's own would download."""
+
+    async def moved(source: Any) -> str | None:
+        if "://" in str(source):
+            raise gr.Error(
+                "A picture has to be uploaded: nothing is fetched from web addresses.", print_exception=False
+            )
+        return await move(source)
+
+    return moved
 
 
 def _sees(controller: Controller) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from wings_hf.processing.wings_downloads import download
 from wings_hf.processing.wings_image_pixels import array_to_image, check_pixels, to_rgb, upright
@@ -218,8 +218,9 @@ def _decode(stream: Any, options: ImageOptions) -> Image.Image:
             f"it exceeds the limit of Pillow itself ({error}); raise PIL.Image.MAX_IMAGE_PIXELS too if you trust it."
         ) from error
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged headers
+        why = "" if isinstance(error, UnidentifiedImageError) else f": {error}"  # which names an object in memory
         raise ValueError(
-            f"it is not an image that Pillow can read, of one of the formats {', '.join(formats())}: {error}."
+            f"it is not an image that Pillow can read, of one of the formats {', '.join(formats())}{why}."
         ) from error
     return _finish(image, options)
 
