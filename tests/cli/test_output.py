@@ -156,6 +156,7 @@ def test_a_hub_that_cannot_be_reached_is_tried_once(monkeypatch: pytest.MonkeyPa
         hf_hub_download("a/b", "config.json", endpoint=endpoint, cache_dir=tmp_path)
     said = " ".join(as_paragraph(failed.value).split())
     assert f"{endpoint} cannot be reached (Connection refused)" in said and "It is not in the cache" in said
+    assert "asked for a/b/resolve/main/config.json" in said  # a mistaken name of a folder is seen
 
 
 def test_help_needs_no_torch() -> None:

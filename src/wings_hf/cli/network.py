@@ -50,7 +50,8 @@ def _check(url: Any, reached: dict[tuple[str, int], str]) -> None:
     if address not in reached:
         reached[address] = _problem(address)
     if reached[address]:
-        raise OfflineModeIsEnabled(f"{url.scheme}://{url.netloc.decode()} cannot be reached ({reached[address]})")
+        server, wanted = f"{url.scheme}://{url.netloc.decode()}", url.path.strip("/")
+        raise OfflineModeIsEnabled(f"{server} cannot be reached ({reached[address]}), asked for {wanted}")
 
 
 def _problem(address: tuple[str, int]) -> str:
