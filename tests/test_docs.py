@@ -60,7 +60,8 @@ def stand_ins(tmp_path_factory) -> Path:
     model.save_pretrained(folder / "path/to/wings")
     WingsProcessor.from_model_config(model.config, images, tokenizer).save_pretrained(folder / "path/to/wings")
     shutil.copytree(folder / "path/to/wings", folder / "wings-demo/model")
-    for number, name in enumerate(("photo.png", "other.png")):
+    (folder / "wings-demo/digits/test").mkdir(parents=True)
+    for number, name in enumerate(("photo.png", "other.png", "wings-demo/digits/test/1587-7.png")):
         picture(number).save(folder / name)
     return folder
 
