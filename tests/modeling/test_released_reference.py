@@ -136,7 +136,7 @@ def test_what_each_layer_makes(converted, case, backend, monkeypatch):
     layers = model.model.language_model.layers
     made: dict[str, Tensor] = {}
     current: list[int] = []
-    blend, add_outputs = wings_attention.blend, wings_attention.add_outputs
+    weigh, add_outputs = wings_attention.WingsAttentionMixin.gates, wings_attention.add_outputs
 
     def spy_on_outputs(output, low, ups, gates, present):
         prefix, count = f"layer{current[-1]}", low.shape[2]
@@ -146,14 +146,14 @@ def test_what_each_layer_makes(converted, case, backend, monkeypatch):
         made[f"{prefix}.added"] = added - output
         return added
 
-    def spy_on_weights(logits, present, learners):
-        gates = blend(logits, present, learners)
+    def spy_on_weights(module, names, logits, present, wings):
+        gates = weigh(module, names, logits, present, wings)
         # Each learner is added twice; without a router each has weight 1.
         made[f"layer{current[-1]}.router_weights"] = present.float() / 2 if gates is None else gates / 2
         return gates
 
     monkeypatch.setattr(wings_attention, "add_outputs", spy_on_outputs)
-    monkeypatch.setattr(wings_attention, "blend", spy_on_weights)
+    monkeypatch.setattr(wings_attention.WingsAttentionMixin, "gates", spy_on_weights)
 
     def before_layer(index: int):
         def hook(module, args):
