@@ -88,6 +88,14 @@ def test_links_out_of_the_folder_are_refused(folder, tmp_path):
     assert "vocab.txt" in names(folder)
 
 
+def test_links_to_folders_are_not_followed(folder):
+    for link in ("all", "again"):  # two that lead up: more ways than can be walked
+        (folder / link).symlink_to(folder)
+    left_out = examine(folder).left_out
+    assert left_out["all/"] == left_out["again/"] == "a link to another folder of the model"
+    assert not [name for name in left_out if name.startswith(("all/a", "again/a"))]
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

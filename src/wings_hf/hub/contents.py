@@ -149,6 +149,8 @@ def _walk(root: Path, below: str = "") -> Iterator[tuple[str, Path, str]]:
             )
         folder = path.is_dir()
         kept_out = next((why for pattern, why in FOLDERS.items() if folder and fnmatchcase(path.name, pattern)), "")
+        if folder and path.is_symlink() and not hidden:
+            kept_out = "a link to another folder of the model"  # perhaps to one above it, without an end
         if hidden or kept_out:
             yield f"{name}/" if folder else name, path, f"!{kept_out or 'hidden'}"
         elif folder:
