@@ -170,6 +170,16 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         "generation_config",
     ),
     "tools": ({"tools": [{"type": "function"}]}, openai.BadRequestError, "no place for tools"),
+    "calls of tools": (
+        {"messages": [*TEXT, {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]},
+        openai.BadRequestError,
+        "no place for tools",
+    ),
+    "results of tools": (
+        {"messages": [*TEXT, {"role": "tool", "tool_call_id": "1", "content": "2"}]},
+        openai.BadRequestError,
+        "no place for tools",
+    ),
     "a token that is none": ({"logit_bias": {"99999": 1}}, openai.BadRequestError, "99999"),
 }
 REFUSED["a file"][0]["messages"][0]["content"][0]["image_url"]["url"] = "file:///etc/passwd"

@@ -121,8 +121,8 @@ class ChatServer:
             message = f"The model {shown(name)} does not exist: this server has {self.served.name!r}."
             raise RequestError(message, "model", 404, "model_not_found")
         check_settings(body, self.served.limits.new_tokens)
-        if body.get("tools") and "tools" not in self.variables:
-            raise RequestError("The chat template of this model has no place for tools.", "tools", code="unsupported")
+        if body.get("tools"):
+            self._check_tools("tools")
         vocabulary = self.served.model.config.get_text_config().vocab_size
         for token in body.get("logit_bias") or {}:
             if int(token) >= vocabulary:
@@ -131,9 +131,15 @@ class ChatServer:
             if name not in self.variables - {"tools"}:
                 raise RequestError(f"The chat template asks for no {shown(name)}.", "chat_template_kwargs")
 
+    def _check_tools(self, param: str) -> None:
+        if "tools" not in self.variables:
+            raise RequestError("The chat template of this model has no place for tools.", param, code="unsupported")
+
     def _encode(self, body: dict[str, Any]) -> Any:
         """What the model reads."""
         messages = read_messages(body.get("messages"), self.served.limits, self.served.sees)
+        if any(message.get("tool_calls") or message["role"] == "tool" for message in messages):
+            self._check_tools("messages")  # else calls are left out, and their results are the assistant's own words
         try:
             inputs = self.served.processor.apply_chat_template(
                 messages,
