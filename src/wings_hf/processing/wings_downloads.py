@@ -35,6 +35,8 @@ _EMBEDDED_IPV4 = {
     ipaddress.IPv6Network("2002::/16"): 80,  # 6to4
 }
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
+# Of protocols (a cloud hands out credentials at 192.0.0.192) and of documentation: public to some versions of Python.
+_RESERVED = (ipaddress.IPv4Network("192.0.0.0/24"), ipaddress.IPv6Network("3fff::/20"))
 
 
 def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
@@ -48,7 +50,8 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
                 return is_public(ipaddress.IPv4Address(int(address) >> shift & 0xFFFFFFFF))
         if address not in _GLOBAL_UNICAST:
             return False
-    return address.is_global and not (address.is_multicast or address.is_reserved)
+    reserved = address.is_multicast or address.is_reserved or any(address in network for network in _RESERVED)
+    return address.is_global and not reserved
 
 
 def download(url: str, allow_private: bool = False) -> bytes:
