@@ -58,7 +58,7 @@ def commands(page: Path) -> Iterator[list[str]]:
     for block in blocks(page, "bash"):
         for line in lines(block):
             for command in re.split(r"\s(?:&&|\|)\s", LAUNCHED.sub("wings-hf ", line)):
-                words = shlex.split(command.partition(" > ")[0], comments=True)
+                words = shlex.split(command, comments=True)
                 words = words[: words.index(">")] if ">" in words else words  # where its output goes
                 if words:
                     yield words
