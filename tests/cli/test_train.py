@@ -136,6 +136,20 @@ def test_what_has_no_effect_is_said(parts: Path, data: Path, tmp_path: Path, cap
     assert "model.learner_rank=16 has no effect" in caplog.text and "tune has 4" in caplog.text
 
 
+def test_backbones_are_asked_for_where_they_are_read(parts: Path, data: Path, tmp_path: Path) -> None:
+    argv = command(parts, data / "data.json", tmp_path / "out", "--debug", "--max-steps", "1", recipe="exact")
+    assert cli.main(argv) == 0
+    begin = ["--set", f"stage1.start={tmp_path / 'out' / 'tune'}"]
+    unnamed = [*argv[:2], *argv[6:], *begin]
+    assert "--text-model" not in unnamed and "--vision-model" not in unnamed
+    unnamed[unnamed.index("--output") + 1] = str(tmp_path / "other")
+    texts = f"retention.data={data / 'data.json'}"
+    with pytest.raises(ValueError, match="text_model is missing"):
+        cli.main([*unnamed, texts])
+    assert cli.main(unnamed) == 0
+    assert (tmp_path / "other" / "tune" / "config.json").exists()
+
+
 def test_what_is_missing_is_said(parts: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (tmp_path / "texts.jsonl").write_text(
         json.dumps({"messages": [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hi."}]})

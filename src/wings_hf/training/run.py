@@ -168,7 +168,10 @@ def _checkpoints(output: Path, stage: Stage) -> Path:
 
 
 def _check(recipe: Recipe, output: Path, resume: bool) -> None:
-    for name in ("text_model", "vision_model"):
+    needed = [] if recipe.stages[0].start else ["text_model", "vision_model"]
+    if recipe.retention.data is not None and "text_model" not in needed:
+        needed.append("text_model")  # whose text the retention is measured against
+    for name in needed:
         if getattr(recipe, name) is None:
             raise ValueError(f"{name} is missing: give --{name.replace('_', '-')} or a recipe that has it.")
     for stage in recipe.stages:
