@@ -178,6 +178,7 @@ def test_the_command(folder, capsys):
     [
         ({"a": "apache-2.0", "b": "apache-2.0"}, "apache-2.0", False),
         ({"a": "mit", "b": "apache-2.0"}, "apache-2.0", False),
+        ({"a": "MIT", "b": "Apache-2.0"}, "apache-2.0", False),
         ({"a": "gemma", "b": "mit"}, "gemma", False),
         ({"a": "qwen-research", "b": "qwen-research"}, "qwen-research", False),
         ({"a": "cc-by-nc-4.0", "b": "apache-2.0"}, "cc-by-nc-4.0", False),

@@ -56,8 +56,9 @@ def inherit(parts: Mapping[str, str | None]) -> Inherited:
     The licence of a model made of parts.
 
     Args:
-        parts: name of each part -> its licence, None where it is not known.
+        parts: name of each part -> its licence, in any case, None where it is not known.
     """
+    parts = {name: licence and licence.lower() for name, licence in parts.items()}
     said = "; ".join(f"{name}: {licence or 'not known here'}" for name, licence in parts.items())
     unknown = [name for name, licence in parts.items() if licence is None]
     strange = {name: licence for name, licence in parts.items() if licence is not None and licence not in LICENCES}
