@@ -5,6 +5,7 @@
 Each attempt would leave a file behind. Loading is done in other processes, with and without wings_hf installed.
 """
 
+import ast
 import json
 import os
 import pickle
@@ -248,6 +249,19 @@ def test_nothing_in_the_package_unpickles_or_runs_text():
         if calls.search(line) and not path.name.startswith("sandbox") and "`" not in line and "def eval(" not in line
     }
     assert found == set()
+
+
+def test_every_model_that_is_read_by_name_is_read_from_safetensors():
+    """Language models and image-text models of others, too, which no class of ours loads."""
+    loads = [
+        (f"{path.name}:{node.lineno}", ast.unparse(node))
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and re.match(r"AutoModel\w*\.from_pretrained$", ast.unparse(node.func))
+    ]
+    assert len(loads) > 6
+    unpickles = [where for where, call in loads if "use_safetensors=True" not in call and "**" not in call]
+    assert not unpickles
 
 
 def test_saved_tensors_hold_no_code(published):

@@ -37,7 +37,9 @@ def load_model(
     if device == "auto":
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         device = str(accelerator or "cpu")
-    model: Any = AutoModelForImageTextToText.from_pretrained(name, dtype="auto", trust_remote_code=trust_remote_code)
+    model: Any = AutoModelForImageTextToText.from_pretrained(
+        name, dtype="auto", trust_remote_code=trust_remote_code, use_safetensors=True
+    )
     processor = AutoProcessor.from_pretrained(processor_name or name, trust_remote_code=trust_remote_code)
     return model.to(device).eval(), processor
 

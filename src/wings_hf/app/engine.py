@@ -76,7 +76,7 @@ class Engine:
         """
         target = pick_device(device)
         only = {"revision": revision or "main", "trust_remote_code": False}  # said, or transformers asks who is there
-        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto", **only)
+        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto", use_safetensors=True, **only)
         if model.config.model_type != "wings":
             raise ValueError(f"{name} is a {model.config.model_type!r} model: expected a Wings model.")
         processor = AutoProcessor.from_pretrained(name, **only)

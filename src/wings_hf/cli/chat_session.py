@@ -43,7 +43,9 @@ class ChatSession:
             OSError, ValueError: it cannot be loaded, or has no chat template.
         """
         check_name(name)
-        model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto", trust_remote_code=trust_remote_code)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            name, dtype="auto", trust_remote_code=trust_remote_code, use_safetensors=True
+        )
         loader = AutoProcessor if model.config.model_type == "wings" else AutoTokenizer
         processor = loader.from_pretrained(name, trust_remote_code=trust_remote_code)
         if processor.chat_template is None:

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoProcessor
 
 def ask(folder: str, question: str, images: list[str]) -> str:
     """The model's answer to `question`."""
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=True, use_safetensors=True)
     processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
     inputs = processor.apply_chat_template(
         [{"role": "user", "content": question}],

@@ -46,7 +46,7 @@ def load(name: str, trust_remote_code: bool = False, revision: str = "main", **a
     config = read_config(name, trust_remote_code, revision)
     processor = load_processor(name, config, trust_remote_code, revision)
     remote = {"trust_remote_code": trust_remote_code, "revision": revision}
-    return auto_class(config).from_pretrained(name, **remote, **arguments).eval(), processor
+    return auto_class(config).from_pretrained(name, use_safetensors=True, **remote, **arguments).eval(), processor
 
 
 def default_device() -> str:

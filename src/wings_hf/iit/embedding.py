@@ -124,7 +124,7 @@ class TransformersEmbedder:
 
         self.model_name, self.batch_size, self.max_length = model, batch_size, max_length
         self.tokenizer = AutoTokenizer.from_pretrained(model)
-        self.model = AutoModel.from_pretrained(model).eval()
+        self.model = AutoModel.from_pretrained(model, use_safetensors=True).eval()
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
 

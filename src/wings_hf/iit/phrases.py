@@ -117,7 +117,7 @@ def _generator(name: str) -> Callable[[str], str]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer: Any = AutoTokenizer.from_pretrained(name)
-    model: Any = AutoModelForCausalLM.from_pretrained(name).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True).eval()
 
     @torch.no_grad()
     def generate(prompt: str) -> str:

@@ -37,7 +37,7 @@ def load(
         OSError, ValueError: it cannot be loaded, or has no chat template.
     """
     check_name(model_name)
-    kinds: dict[str, Any] = {"dtype": _dtype(dtype), "trust_remote_code": trust_remote_code}
+    kinds: dict[str, Any] = {"dtype": _dtype(dtype), "trust_remote_code": trust_remote_code, "use_safetensors": True}
     if attention is not None:
         kinds["attn_implementation"] = attention
     placed = importlib.util.find_spec("accelerate") is not None

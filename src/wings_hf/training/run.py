@@ -242,7 +242,9 @@ def _retention(recipe: Recipe, tokenizer: Any, output: Path) -> RetentionCallbac
 
     def language_model() -> Any:
         device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        model: Any = AutoModelForCausalLM.from_pretrained(str(recipe.text_model), dtype=torch.float32)
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            str(recipe.text_model), dtype=torch.float32, use_safetensors=True
+        )
         return model.to(device or "cpu").eval()
 
     return RetentionCallback(
