@@ -109,7 +109,7 @@ def test_the_command(saved: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert (options["server_name"], options["server_port"]) == ("127.0.0.1", 7999)
     assert options["share"] is False and options["analytics"] is False
     assert options["run_history"] is False and options["enable_monitoring"] is False
-    assert "http://somewhere" in capsys.readouterr().err
+    assert "http://somewhere" in " ".join(capsys.readouterr().err.split())
 
 
 def test_the_commands_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
@@ -119,7 +119,7 @@ def test_the_commands_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert "pip install 'wings_hf[app]'" in " ".join(capsys.readouterr().err.split())
     pytest.importorskip("gradio", reason="needs gradio: pip install 'wings_hf[app]'")
     assert cli.main(["app", str(tmp_path / "gone")]) == 1
-    assert "There is no folder" in capsys.readouterr().err
+    assert "There is no folder" in " ".join(capsys.readouterr().err.split())
     from transformers import LlamaConfig, LlamaForCausalLM
 
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
