@@ -192,7 +192,7 @@ def test_a_record_that_kills_its_process_is_found() -> None:
 @pytest.mark.slow
 def test_interrupted_it_ends_at_once_and_leaves_no_process(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "many.jsonl", [raw_record(n) for n in range(400_000)])
-    code = "import sys; from wings_hf.cli.main import main; sys.exit(main())"
+    code = "import sys; from wings_hf_command import main; sys.exit(main())"
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "src")}
     with subprocess.Popen(
         [sys.executable, "-c", code, "data", "check", str(path), "--workers", "2"],
