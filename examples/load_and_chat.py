@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load a Wings model with transformers alone, and ask it one or several questions about images.
 
-    python examples/load_and_chat.py wings-demo/model --image photo.png "Read this." "And what is not in it?"
+    python examples/load_and_chat.py wings-demo/model --image photo.png "What is this?" "And what is not in it?"
 
 Each question is a turn of one conversation; the images stand before the first. `wings-hf chat` is the comfortable way.
 """

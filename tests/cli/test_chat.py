@@ -124,3 +124,13 @@ def test_commands_and_mistakes(session: ChatSession, images: list[str], capsys: 
     assert "goes before your next message" in printed.out and "forgotten" in printed.out
     assert "There is no file gone.png" in printed.err and "/dance is no command" in printed.err
     assert session.messages == [] and next(lines) == "never read"
+
+
+def test_images_stand_where_the_text_says(session: ChatSession, images: list[str]) -> None:
+    for image in images[:2]:
+        session.show(image)
+    with pytest.raises(ValueError, match=r"has 1 <image> and 2 images: write <image> once for each"):
+        session.say("Read <image>.")
+    session.say("Read <image> <image>.")
+    kinds = [item.get("text", item["type"]) for item in session.messages[0]["content"]]
+    assert kinds == ["Read ", "image", " ", "image", "."]

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from wings_hf.app.explain import Explanation
 from wings_hf.app.pictures import Picture
+from wings_hf.app.placing import PLACE, placed
 from wings_hf.app.settings import Settings, UserError
 
-PLACE = "<image>"
 Ending = Literal["whole", "stopped", "cut"]
 
 
@@ -26,13 +26,7 @@ class Question:
 
     def content(self) -> list[dict[str, Any]]:
         """Content items of a chat message, pictures opened."""
-        images = [{"type": "image", "image": picture.open()} for picture in self.pictures]
-        text = self.text if PLACE in self.text else PLACE * len(images) + self.text
-        items: list[dict[str, Any]] = []
-        for index, piece in enumerate(text.split(PLACE)):
-            items += [images[index - 1]] if index else []
-            items += [{"type": "text", "text": piece}] if piece else []
-        return items
+        return placed(self.text, [{"type": "image", "image": picture.open()} for picture in self.pictures])
 
 
 @dataclass(frozen=True)

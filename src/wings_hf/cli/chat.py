@@ -20,7 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = 'example:\n  wings-hf chat my-model/tune --image a.png --image b.png --prompt "What differs?"'
     parser.add_argument("model", metavar="MODEL", help="folder or name of the model")
     parser.add_argument(
-        "--image", action="append", default=[], metavar="FILE", help="show an image at the start; may be repeated"
+        "--image",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="show an image at the start, before the text or where it says <image>; may be repeated",
     )
     parser.add_argument("--prompt", metavar="TEXT", help="ask this one question, print the answer and leave")
     parser.add_argument("--system", metavar="TEXT", help="a system message")

@@ -12,6 +12,7 @@ from transformers.feature_extraction_utils import BatchFeature
 
 import wings_hf  # noqa: F401  (registers the Auto classes)
 from wings_hf.app.kept_cache import KeptCache
+from wings_hf.app.placing import placed
 from wings_hf.conversion.locate import is_path
 
 Message = dict[str, Any]
@@ -87,12 +88,12 @@ class ChatSession:
         self.shown.append(str(Path(path)))
 
     def say(self, text: str) -> str:
-        """Say `text` after the images shown; write the answer as it comes, and return it.
+        """Say `text` with the images shown, see `placed`; write the answer as it comes, and return it.
 
         An answer that is stopped half-way (KeyboardInterrupt) is forgotten, with the message that it was for.
         """
         items = [{"type": "image", "path": path} for path in self.shown]
-        content = [*items, {"type": "text", "text": text}] if self.sees else text
+        content = placed(text, items) if self.sees else text
         messages = [*self.messages, {"role": "user", "content": content}]
         try:
             answer = self._answer(messages)

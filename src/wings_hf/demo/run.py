@@ -48,7 +48,7 @@ def run_demo(folder: Path, settings: DemoSettings, seeds: int = 1) -> dict[str, 
     curves = {contender.recipe: join_curves(experiment, contender) for contender in CONTENDERS}
     draw(folder / "demo.png", shown, curves, before, after, settings.align_steps, REHEARSED)
     print(f"\nPicture {folder / 'demo.png'}, numbers {folder / 'results.json'}, model {model}")
-    print(f"Talk to it: wings-hf chat {model} --image {shown[0][1][0]}   (for instance: Read this.)")
+    print(f"Talk to it: wings-hf chat {model} --image {shown[0][1][0]} --prompt 'Read <image>.'")
     return results
 
 
