@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from wings_hf.app.explain import Explanation
 from wings_hf.app.pictures import Picture
-from wings_hf.app.placing import PLACE, placed
+from wings_hf.app.placing import misplaced, placed
 from wings_hf.app.settings import Settings, UserError
 
 Ending = Literal["whole", "stopped", "cut"]
@@ -88,9 +88,5 @@ def check_question(question: Question, conversation: Conversation, settings: Set
             f"That makes {total} pictures in this conversation; at most {settings.conversation_images} are taken. "
             "Clear it to begin a new one."
         )
-    places = text.count(PLACE)
-    if places not in (0, shown):
-        raise UserError(
-            f"The message has {places} {PLACE} and {shown} pictures: write {PLACE} once for each, where it belongs, or "
-            "not at all, and pictures go before the text."
-        )
+    if problem := misplaced(text, shown, "pictures"):
+        raise UserError(problem)

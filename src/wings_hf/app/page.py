@@ -13,9 +13,10 @@ from typing import Any
 import gradio as gr
 
 from wings_hf.app.controller import Controller, View
-from wings_hf.app.conversation import PLACE, Question, Turn
+from wings_hf.app.conversation import Question, Turn
 from wings_hf.app.examples import Example, drawn_examples, read_examples
 from wings_hf.app.panel import render_panel, render_status
+from wings_hf.app.placing import PLACE
 
 ASSETS = files("wings_hf.app") / "assets"
 INTRODUCTION = "Talk about pictures, or about anything else. Answers come from **{model}** and may be wrong."

@@ -8,6 +8,17 @@ from typing import Any
 PLACE = "<image>"
 
 
+def misplaced(text: str, images: int, called: str = "images") -> str | None:
+    """What is wrong with where a text places so many images; `None` for nothing."""
+    places = text.count(PLACE)
+    if places in (0, images):
+        return None
+    return (
+        f"The message has {places} {PLACE} and {images} {called}: write {PLACE} once for each, where it belongs, or "
+        f"not at all, and {called} go before the text."
+    )
+
+
 def placed(text: str, images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     Content items of a chat message.
@@ -19,15 +30,11 @@ def placed(text: str, images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     Raises:
         ValueError: the text has some `<image>`, but not one for each.
     """
+    if problem := misplaced(text, len(images)):
+        raise ValueError(problem)
     text = text if PLACE in text else PLACE * len(images) + text
-    pieces = text.split(PLACE)
-    if len(pieces) - 1 != len(images):
-        raise ValueError(
-            f"The message has {len(pieces) - 1} {PLACE} and {len(images)} images: write {PLACE} once for each, where "
-            "it belongs, or not at all."
-        )
     items: list[dict[str, Any]] = []
-    for index, piece in enumerate(pieces):
+    for index, piece in enumerate(text.split(PLACE)):
         items += [images[index - 1]] if index else []
         items += [{"type": "text", "text": piece}] if piece else []
     return items
