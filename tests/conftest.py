@@ -16,7 +16,7 @@ import torch
 HERE = Path(__file__).parent
 # `from oracle import ...`, `from tiny import ...`
 HELPERS = ("modeling", "modeling/triton_checks", "processing", "demo", "conversion", "data", "analysis", "evaluation")
-HELPERS += ("app", "fuzz", "hub", "iit")
+HELPERS += ("app", "examples", "fuzz", "hub", "iit")
 for folder in (HERE, *(HERE / name for name in HELPERS)):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))

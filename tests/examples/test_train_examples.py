@@ -5,54 +5,25 @@
 The second is skipped without trl, datasets and peft.
 """
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
-from processor_parts import CHATML, build_tokenizer, picture
-from transformers import (
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    SiglipConfig,
-    SiglipImageProcessorPil,
-    SiglipModel,
-)
+from example_parts import EXAMPLES, example, save_backbones
+from processor_parts import picture
 
 from wings_hf import WingsForCausalLM, WingsProcessor
 from wings_hf.data.collator import ConversationCollator
 from wings_hf.data.records import to_messages
 from wings_hf.training.stages import part_of
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-SMALL = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4}
-SIZE = 16
-
-
-def example(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A language model, a vision model, and conversations with one image, with two, and with none."""
-    tokenizer = build_tokenizer(chat_template=CHATML)
-    ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
-    config = Qwen2Config(**SMALL, vocab_size=len(tokenizer), num_key_value_heads=2, **ids)
-    Qwen2ForCausalLM(config).save_pretrained(tmp_path / "llm")
-    tokenizer.save_pretrained(tmp_path / "llm")
-    towers = SiglipConfig(
-        text_config={**SMALL, "vocab_size": 99}, vision_config={**SMALL, "image_size": SIZE, "patch_size": 4}
-    )
-    SiglipModel(towers).save_pretrained(tmp_path / "siglip")
-    SiglipImageProcessorPil(size={"height": SIZE, "width": SIZE}).save_pretrained(tmp_path / "siglip")
+    save_backbones(tmp_path)
     records = []
     for number in range(12):
         images = [str(tmp_path / f"{number}-{index}.png") for index in range(number % 3)]

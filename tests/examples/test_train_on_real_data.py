@@ -6,14 +6,13 @@ Skipped where the data are not beside the project (`../shared/data`): a Llama of
 MobileNetV2, easy-VQA and the Grocery Store photos.
 """
 
-import importlib.util
 import json
 import tarfile
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
+from example_parts import example
 from transformers import AutoModelForCausalLM, MobileNetV2ImageProcessorPil
 
 from wings_hf.cli import main as cli
@@ -26,15 +25,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not DATA.is_dir(), reason=f"the real models and photos are not at {DATA}"),
 ]
-
-
-def example(name: str) -> ModuleType:
-    """A script of `examples/` as a module."""
-    spec = importlib.util.spec_from_file_location(name, PROJECT / "examples" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -2,40 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scripts of `examples/` that users begin with, run as they would run them, on tiny models made here."""
 
-import importlib.util
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
-from processor_parts import CHATML, build_tokenizer, picture
-from transformers import (
-    AutoModelForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    SiglipConfig,
-    SiglipImageProcessorPil,
-    SiglipModel,
-)
+from example_parts import EXAMPLES, example, save_backbones
+from processor_parts import picture
+from transformers import AutoModelForCausalLM
 
 from wings_hf import WingsForCausalLM, WingsProcessor
 from wings_hf.training.stages import part_of
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
-SMALL = {"hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4}
 WORDS = "what is shown here a cat and a dog"
-
-
-def example(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +25,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A language model, a vision model, what `give_wings_to_a_language_model.py` makes of them, photos and a text."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("examples")
-    tokenizer = build_tokenizer(chat_template=CHATML)
-    ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
-    config = Qwen2Config(**SMALL, vocab_size=len(tokenizer), num_key_value_heads=2, **ids)
-    Qwen2ForCausalLM(config).save_pretrained(folder / "llm")
-    tokenizer.save_pretrained(folder / "llm")
-    towers = SiglipConfig(
-        text_config={**SMALL, "vocab_size": 99}, vision_config={**SMALL, "image_size": 16, "patch_size": 4}
-    )
-    SiglipModel(towers).save_pretrained(folder / "siglip")
-    SiglipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder / "siglip")
+    save_backbones(folder)
     picture(0).save(folder / "photo.png")
     (folder / "held_out.txt").write_text("\n\n".join([WORDS] * 5))
     give(folder, "wings")
