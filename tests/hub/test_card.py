@@ -17,7 +17,7 @@ from wings_hf.evaluation.settings import Settings
 from wings_hf.evaluation.summary import summarise
 from wings_hf.hub.card import write_card
 from wings_hf.hub.licences import inherit
-from wings_hf.hub.regions import merge, region
+from wings_hf.hub.regions import Merged, merge, region
 
 NAMES = {"text": "owner/llm", "vision": "owner/tower"}
 FREE = {"text": "apache-2.0", "vision": "mit"}
@@ -207,3 +207,30 @@ def test_regions():
     assert "my one" in edited.text and "\n2\n" in edited.text and edited.kept == ("a",)
     emptied = merge(first.replace("one\n", "\n"), {"a": "new", "b": "two"})
     assert "new" in emptied.text and emptied.kept == ()
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_card_edited_on_windows_keeps_its_line_ends(folder, mark):
+    write_card(folder, repo_id="ann/wings", licences=FREE)
+    path = folder / "README.md"
+    edited = path.read_text().replace("## Limits", "## Limits (mine)") + "\nWords.\n"
+    path.write_bytes(mark + edited.replace("\n", "\r\n").encode())
+    card = write_card(folder, repo_id="ann/other", licences=FREE)
+    again = path.read_bytes().decode()
+    assert again.startswith("---\r\n") and again.count("\n") == again.count("\r\n") == edited.count("\n")
+    assert "## Limits (mine)" in again and "ann/other" in again and "ann/wings" not in again
+    assert again.endswith("\r\nWords.\r\n") and card_of(folder).data.license == "apache-2.0"
+    assert any("'limits' was changed by hand" in each for each in card.remarks)
+    write_card(folder, repo_id="ann/other", licences=FREE)
+    assert path.read_bytes().decode() == again
+
+
+def test_regions_with_both_line_ends():
+    plain = merge("Mine.\n", {"a": "one\nline", "b": "two"}).text
+    windows = plain.replace("\n", "\r\n")
+    assert merge("Mine.\r\n", {"a": "one\nline", "b": "two"}).text == windows
+    assert merge(windows, {"a": "one\nline", "b": "two"}) == Merged(windows), "changed line ends are no edit"
+    assert merge(windows, {"a": "new", "b": "two"}).text.count("\r\n") == windows.count("\n") - 1
+    mixed = windows.replace("Mine.\r\n", "Mine.\nYours.\r\r\n").replace("two\r\n", "my two\n")
+    again = merge(mixed, {"a": "one\nline", "b": "2"})
+    assert again.text == mixed and again.kept == ("b",)

@@ -21,7 +21,7 @@ from wings_hf.hub import card_sections as sections
 from wings_hf.hub.card_facts import Facts, facts_of
 from wings_hf.hub.card_results import Measured, attention, evaluation
 from wings_hf.hub.licences import Inherited, inherit
-from wings_hf.hub.regions import merge
+from wings_hf.hub.regions import line_end, merge
 from wings_hf.version import __version__
 
 HEADER = re.compile(r"\A---\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
@@ -75,7 +75,7 @@ def write_card(
         ValueError: the folder holds no whole model, or a file that was named is none of its kind.
     """
     path = folder / "README.md"
-    before = path.read_text("utf-8") if path.exists() else ""
+    before = read_whole(path) if path.exists() else ""
     if says_nothing(before):
         before = ""
     metadata, body = split(before)
@@ -90,9 +90,10 @@ def write_card(
         parts["evaluation"] = sections.evaluation(measured.text if measured else None)
     if looked or "wings-card:begin attention" not in body:
         parts["attention"] = sections.attention(looked.text if looked else None)
-    merged = merge(body, {key: parts[key] for key in _ORDER if key in parts})
+    end = line_end(before)
+    merged = merge(body, {key: parts[key] for key in _ORDER if key in parts}, end)
     header = _metadata(metadata, facts, stated or inherited.licence, measured, languages, name)
-    _write_whole(path, f"---\n{header}---\n\n{merged.text.lstrip()}")
+    _write_whole(path, f"---\n{header}---\n\n".replace("\n", end) + merged.text.lstrip())
     remarks = [f"the part {key!r} was changed by hand and stays as it is" for key in merged.kept]
     remarks += [f"the part {key!r} was taken out by hand and stays out" for key in merged.removed]
     for each in (measured, looked):
@@ -203,7 +204,12 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
+def read_whole(path: Path) -> str:
+    """The text of a card with its line ends as they are, without the mark that editors on Windows put first."""
+    return path.read_bytes().decode("utf-8-sig")
+
+
 def _write_whole(path: Path, text: str) -> None:
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
+    part.write_bytes(text.encode())
     os.replace(part, path)

@@ -6,7 +6,8 @@
     ...
     <!-- wings-card:end use -->
 
-The number is a hash of what the program wrote: a part that a person has changed is theirs from then on.
+The number is a hash of what the program wrote: a part that a person has changed is theirs from then on. Line ends do
+not count, since editors and git change them: parts are written with those that the file has.
 """
 
 import hashlib
@@ -15,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _REGION = re.compile(
-    r"<!-- wings-card:begin (?P<name>[\w-]+) (?P<hash>[0-9a-f]{8}) -->\n(?P<text>.*?)<!-- wings-card:end (?P=name) -->",
+    r"<!-- wings-card:begin (?P<name>[\w-]+) (?P<hash>[0-9a-f]{8}) -->\r?\n"
+    r"(?P<text>.*?)<!-- wings-card:end (?P=name) -->",
     re.DOTALL,
 )
 
@@ -34,17 +36,28 @@ class Merged:
     removed: tuple[str, ...] = ()
 
 
-def merge(text: str, regions: Mapping[str, str]) -> Merged:
+def line_end(text: str) -> str:
+    """What most lines of `text` end with, "\\n" or "\\r\\n"."""
+    return "\r\n" if text.count("\r\n") * 2 > text.count("\n") else "\n"
+
+
+def merge(text: str, regions: Mapping[str, str], end: str | None = None) -> Merged:
     """
     Puts `regions` in the place of the marked parts of `text`; all other text stays byte for byte.
 
     Text without any marked part gets all of them at its end. A part that was emptied is written again.
+
+    Args:
+        text: read without changing its line ends.
+        regions: name of a part -> its content.
+        end: the line end of new parts; by default that of most lines of `text`.
     """
+    end = end or line_end(text)
     found = {match["name"]: match for match in _REGION.finditer(text)}
     if not found:
-        before = text.rstrip("\n")
-        parts = "\n\n".join(region(name, content) for name, content in regions.items())
-        return Merged((f"{before}\n\n" if before else "") + parts + "\n")
+        before = text.rstrip("\r\n")
+        parts = (end * 2).join(region(name, content, end) for name, content in regions.items())
+        return Merged((f"{before}{end}{end}" if before else "") + parts + end)
     kept: list[str] = []
 
     def replaced(match: re.Match) -> str:
@@ -52,17 +65,18 @@ def merge(text: str, regions: Mapping[str, str]) -> Merged:
         if match["text"].strip() and _hash(match["text"]) != match["hash"]:
             kept.append(name)
             return match.group(0)
-        return region(name, regions[name]) if name in regions else match.group(0)
+        return region(name, regions[name], end) if name in regions else match.group(0)
 
     merged = _REGION.sub(replaced, text)
     return Merged(merged, tuple(kept), tuple(name for name in regions if name not in found))
 
 
-def region(name: str, content: str) -> str:
-    """`content` between its marks."""
+def region(name: str, content: str, end: str = "\n") -> str:
+    """`content`, whose lines end with "\\n", between its marks; lines of the result end with `end`."""
     inside = content.strip("\n") + "\n"
-    return f"<!-- wings-card:begin {name} {_hash(inside)} -->\n{inside}<!-- wings-card:end {name} -->"
+    text = f"<!-- wings-card:begin {name} {_hash(inside)} -->\n{inside}<!-- wings-card:end {name} -->"
+    return text.replace("\n", end)
 
 
 def _hash(inside: str) -> str:
-    return hashlib.sha256(inside.encode()).hexdigest()[:8]
+    return hashlib.sha256(inside.replace("\r\n", "\n").encode()).hexdigest()[:8]

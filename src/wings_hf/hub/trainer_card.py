@@ -45,13 +45,13 @@ class PublishingMixin(Base):
             return
         folder = Path(str(self.args.output_dir))
         path = folder / "README.md"
-        before = path.read_text("utf-8") if path.exists() else None
+        before = path.read_bytes() if path.exists() else None
         super().create_model_card(*args, **kwargs)
         _, said = split(path.read_text("utf-8"))
         if before is None:
             path.unlink()
         else:
-            path.write_text(before, "utf-8")
+            path.write_bytes(before)
         run = said[said.index(PROCEDURE) + len(PROCEDURE) :].strip() if PROCEDURE in said else None
         write_card(folder, repo_id=self.hub_model_id, run=run)
 
