@@ -17,7 +17,7 @@ TOOLS := $(VENV)-tools
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint $(CONSTRAINTS) $(PIP_ARGS)
 
-.PHONY: help demo test test-kernels test-slow fuzz fuzz-coverage lint bench docs dist test-dist licenses sbom audit clean
+.PHONY: help demo test test-kernels test-slow fuzz fuzz-coverage lint bench docs dist test-dist resolve licenses sbom audit clean
 
 help:
 	@echo "make demo           train a tiny model to see, measure what it forgets (./wings-demo, about 5 minutes)"
@@ -31,6 +31,7 @@ help:
 	@echo "make docs           the documentation site, in ./site"
 	@echo "make dist           wheel and source archive, in ./dist, and a check of their metadata"
 	@echo "make test-dist      make dist, then tests from the unpacked source archive, of the wheel"
+	@echo "make resolve        does every extra resolve on Python 3.11, 3.12 and 3.13 (asks the package index)"
 	@echo "make licenses       docs/licenses.md anew: what each dependency is licensed under"
 	@echo "make sbom           the list of what is installed, in CycloneDX's form, in ./dist"
 	@echo "make audit          known vulnerabilities of the pinned dependencies (asks pypi.org)"
@@ -95,6 +96,10 @@ test-dist: dist $(VENV)/.dev
 	rm -rf build/sdist/src
 	cd build/sdist && PYTHONPATH=installed OMP_NUM_THREADS=1 $(abspath $(BIN))/python -m pytest -m "not slow" -n auto \
 	    -o pythonpath=installed $(DIST_TESTS) $(PYTEST_ARGS)
+
+# Nothing is installed but uv, which asks for the newest versions and for those of both files of constraints.
+resolve: $(TOOLS)/.uv
+	$(TOOLS)/bin/python scripts/resolve_extras.py --uv $(TOOLS)/bin/uv
 
 licenses: $(VENV)/.dev
 	$(BIN)/python scripts/list_licenses.py docs/licenses.md
