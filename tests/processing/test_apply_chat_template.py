@@ -157,6 +157,7 @@ def test_mismatches(chat, images, message):
         ([], "Expected a list of messages"),
         ("hello", "Expected a list of messages"),
         ([[]], "Conversation 0 has no messages"),
+        ([[{"role": "user", "content": "Hi"}], True], "Conversation 1: expected a list of messages, got True"),
         (["hello"], "Conversation 0, message 0: expected a dict with 'role' and 'content', got 'hello'"),
         ([{"content": "a"}], "message 0: expected a dict"),
         ([{"role": "user", "content": 5}], "content must be a string or a list, got int"),

@@ -100,23 +100,13 @@ def test_other_ways_to_name_a_file_are_no_parts_of_a_message(item: Any) -> None:
         read_messages([{"role": "user", "content": [item]}], LIMITS)
 
 
-def test_web_addresses_are_fetched_where_that_is_allowed_and_never_from_this_network(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_web_addresses_are_taken_only_where_they_were_fetched_before() -> None:
     address = "http://127.0.0.1:9/a.png"
-    with pytest.raises(RequestError, match="nothing is fetched"):
-        read_messages(user(address), LIMITS)
-    with pytest.raises(RequestError, match=r"image_url cannot be used"):
-        read_messages(user(address), Limits(allow_urls=True))
-    asked = []
-
-    def download(name: str, allow_private: bool) -> bytes:
-        asked.append((name, allow_private))
-        return png()
-
-    monkeypatch.setattr("wings_hf.processing.wings_image_sources.download", download)
-    read_messages(user("https://example.org/a.png"), Limits(allow_urls=True))
-    assert asked == [("https://example.org/a.png", False)]
+    for limits in (LIMITS, Limits(allow_urls=True)):
+        with pytest.raises(RequestError, match="must be a data: URL"):
+            read_messages(user(address), limits)
+    read = read_messages(user(address), LIMITS, fetched={address: png(4, 2)})
+    assert read[0]["content"][0]["image"].size == (4, 2)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@
 
 import base64
 import contextlib
+import dataclasses
 import functools
 import io
+import ipaddress
 import json
 import socket
 import threading
@@ -18,7 +20,10 @@ import demo_parts
 import pytest
 import torch
 from PIL import Image
+from web_parts import Server
+from web_parts import answer as web_answer
 
+from wings_hf.processing import wings_downloads
 from wings_hf.serving.limits import Limits
 
 uvicorn = pytest.importorskip("uvicorn", reason="needs pip install 'wings_hf[serve]'")
@@ -43,10 +48,11 @@ def served() -> Any:
 
 
 @contextlib.contextmanager
-def running(**options: Any) -> Iterator[str]:
+def running(limits: Limits | None = None, **options: Any) -> Iterator[str]:
     """The address of a server in a thread."""
+    model = served() if limits is None else dataclasses.replace(served(), limits=limits)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = uvicorn.Config(app.build_app(served(), **options), log_level="error", lifespan="off")
+        config = uvicorn.Config(app.build_app(model, **options), log_level="error", lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -349,3 +355,33 @@ def test_errors_in_a_stream_are_events(address: str) -> None:
     lines = [line for line in httpx.post(f"{address}/v1/chat/completions", json=asked).text.split("\n\n") if line]
     assert all(line.startswith("data: ") for line in lines) and lines[-1] == "data: [DONE]"
     assert all(json.loads(line.removeprefix("data: ")) for line in lines[:-1])
+
+
+def test_images_are_fetched_where_that_is_allowed_and_slow_ones_hold_up_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wings_downloads, "is_public", lambda address: address == ipaddress.ip_address("127.0.0.1"))
+    image = base64.b64decode(shown()[0]["content"][0]["image_url"]["url"].partition(",")[2])
+
+    def at(url: str) -> list[dict[str, Any]]:
+        part = {"type": "image_url", "image_url": {"url": url}}
+        return [{"role": "user", "content": [part, {"type": "text", "text": "Read"}]}]
+
+    with running(Limits(allow_urls=True)) as address, ThreadPoolExecutor(12) as pool:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=60)
+        with Server({"/image": web_answer(image), "/silent": [60]}) as web:
+            assert whole(client, at(f"{web.address}/image")) == expected(shown())
+            waiting = [pool.submit(whole, client, at(f"{web.address}/silent")) for _ in range(12)]
+            while web.connections < 1 + chat.FETCHING:
+                time.sleep(0.01)
+            assert whole(client, shown()) == expected(shown()) and whole(client, TEXT) == expected(TEXT)
+            assert not any(each.done() for each in waiting)
+        for each in waiting:
+            with pytest.raises(openai.BadRequestError, match="cannot be used"):
+                each.result()
+        client.close()
+    with running(Limits()) as address:
+        client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
+        with pytest.raises(openai.BadRequestError, match="nothing is fetched"):
+            whole(client, at("http://127.0.0.1:9/"))
+        client.close()

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`WingsConfig`: a language model, a vision tower, and the wings between them."""
 
+import operator
 import os
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -189,7 +191,7 @@ class WingsConfig(PreTrainedConfig):
             raise ValueError(f"image_token_id={self.image_token_id}: expected a non-negative integer.")
         layers = self.text_config.num_hidden_layers
         if self.learner_layers is not None:
-            self.learner_layers = [int(index) for index in self.learner_layers]
+            self.learner_layers = _integers("learner_layers", self.learner_layers)
             if self.learner_layers != sorted({i for i in self.learner_layers if 0 <= i < layers}):
                 raise ValueError(
                     f"learner_layers={self.learner_layers}: expected ascending, distinct layer indices from 0 to "
@@ -242,8 +244,7 @@ class WingsConfig(PreTrainedConfig):
         tower = describe_tower(self.vision_config)
         if self.vision_feature_layer is None:
             self.vision_feature_layer = -1 if tower.convolutional else -2
-        layers = self.vision_feature_layer
-        layers = [layers] if isinstance(layers, int) else list(layers)
+        layers = self._feature_layers()
         if tower.convolutional and layers != [-1]:
             raise ValueError(
                 f"vision_feature_layer={self.vision_feature_layer}: expected -1, the last feature map, for the "
@@ -260,6 +261,24 @@ class WingsConfig(PreTrainedConfig):
             self.vision_feature_size = tower.feature_size * len(layers)
         if self.image_seq_length is None and tower.image_size is not None:
             self.image_seq_length = count_image_tokens(*tower.image_size, **self.image_token_geometry())
+        for name, least in (("num_prefix_tokens", 0), ("vision_feature_size", 1), ("image_seq_length", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name}={value}: expected an integer, at least {least}.")
+
+    def _feature_layers(self) -> list[int]:
+        """The hidden states of the tower that are taken."""
+        given = self.vision_feature_layer
+        layers = _integers("vision_feature_layer", given if isinstance(given, tuple | list) else [given])
+        last = getattr(self.vision_config, "num_hidden_layers", None)
+        if not layers:
+            raise ValueError("vision_feature_layer=[]: expected at least one hidden state of the tower.")
+        if isinstance(last, int) and not all(-last - 1 <= index <= last for index in layers):
+            raise ValueError(
+                f"vision_feature_layer={given!r}: expected hidden states of the tower, from {-last - 1} to {last} "
+                f"(it has {last} layers)."
+            )
+        return layers
 
     def image_token_geometry(self) -> dict[str, Any]:
         """Keyword arguments for [`count_image_tokens`] that describe this model's tower."""
@@ -272,6 +291,17 @@ class WingsConfig(PreTrainedConfig):
             "select_strategy": self.vision_feature_select_strategy,
             "rounding": tower.rounding,
         }
+
+
+def _integers(name: str, values: Iterable[Any]) -> list[int]:
+    """
+    Raises:
+        ValueError: one of `values` is no integer.
+    """
+    try:
+        return [operator.index(value) for value in values]
+    except TypeError as error:
+        raise ValueError(f"{name}={values!r}: expected integers ({error}).") from error
 
 
 def _name_in_public(part: Any) -> None:

@@ -57,6 +57,8 @@ def read_conversation(
     Raises:
         ValueError: a message or an item of another form.
     """
+    if not isinstance(messages, list | tuple):
+        raise ValueError(f"Conversation {index}: expected a list of messages, got {messages!r}.")
     if not messages:
         raise ValueError(f"Conversation {index} has no messages.")
     read: list[dict[str, Any]] = []

@@ -54,28 +54,34 @@ def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     return address.is_global and not reserved
 
 
-def download(url: str, allow_private: bool = False) -> bytes:
-    """Body of an http(s) URL, at most `MAX_DOWNLOAD_BYTES` in at most `DOWNLOAD_SECONDS`.
+def download(
+    url: str, allow_private: bool = False, seconds: float | None = None, max_bytes: int | None = None
+) -> bytes:
+    """Body of an http(s) URL, within a size and a time.
 
     Redirects stay within http(s). The time does not cover the look-up of names, which the system limits.
 
     Args:
         url: `http://` or `https://`, without a user name.
         allow_private: fetch from addresses that are not public, too.
+        seconds: for all of it; `DOWNLOAD_SECONDS` at most, and where it is None.
+        max_bytes: `MAX_DOWNLOAD_BYTES` at most, and where it is None.
 
     Raises:
         ValueError: the address is not allowed; the server cannot be reached, answers with an error, too much, too
             little or too slowly.
     """
-    deadline = time.monotonic() + DOWNLOAD_SECONDS
+    seconds = DOWNLOAD_SECONDS if seconds is None else min(seconds, DOWNLOAD_SECONDS)
+    max_bytes = MAX_DOWNLOAD_BYTES if max_bytes is None else min(max_bytes, MAX_DOWNLOAD_BYTES)
+    deadline = time.monotonic() + seconds
     address: str = url
     try:
         for _ in range(MAX_REDIRECTS + 1):
-            body, address = _get(address, deadline, allow_private)
+            body, address = _get(address, deadline, allow_private, max_bytes)
             if body is not None:
                 return body
     except TimeoutError as error:
-        raise ValueError(f"{_short(url)} cannot be fetched within {DOWNLOAD_SECONDS:g} seconds.{_proxies()}") from error
+        raise ValueError(f"{_short(url)} cannot be fetched within {seconds:g} seconds.{_proxies()}") from error
     except OSError as error:
         raise ValueError(f"{_short(url)} cannot be fetched: {error}.{_proxies()}") from error
     except (ValueError, http.client.HTTPException) as error:
@@ -83,7 +89,7 @@ def download(url: str, allow_private: bool = False) -> bytes:
     raise ValueError(f"{_short(url)} cannot be fetched: more than {MAX_REDIRECTS} redirects.")
 
 
-def _get(url: str, deadline: float, allow_private: bool) -> tuple[bytes | None, str]:
+def _get(url: str, deadline: float, allow_private: bool, max_bytes: int) -> tuple[bytes | None, str]:
     """The body of `url` and `url` itself; or None, and where it redirects to."""
     parts = urllib.parse.urlsplit(url)
     connection = _connect(parts, deadline, allow_private)
@@ -97,7 +103,7 @@ def _get(url: str, deadline: float, allow_private: bool) -> tuple[bytes | None, 
             return None, urllib.parse.urljoin(url, response.headers.get("Location", "").strip())
         if response.status != 200:
             raise ValueError(f"HTTP Error {response.status}: {_short(response.reason)}")
-        return _body(response), url
+        return _body(response, max_bytes), url
     finally:
         connection.close()
 
@@ -151,19 +157,19 @@ def _dial(host: str, port: int, deadline: float, allow_private: bool) -> socket.
     raise failure
 
 
-def _body(response: http.client.HTTPResponse) -> bytes:
+def _body(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
     """All that the server sends.
 
     Raises:
-        ValueError: more than `MAX_DOWNLOAD_BYTES`, or less than it announced.
+        ValueError: more than `max_bytes`, or less than it announced.
     """
     pieces: list[bytes] = []
-    room = MAX_DOWNLOAD_BYTES
+    room = max_bytes
     while (response.length or 0) <= room and (piece := response.read(min(PIECE, room + 1))):
         pieces.append(piece)
         room -= len(piece)
     if room < 0 or (response.length or 0) > room:
-        raise ValueError(f"it is larger than {MAX_DOWNLOAD_BYTES} bytes")
+        raise ValueError(f"it is larger than {max_bytes} bytes")
     if response.length:
         raise ValueError(f"the server ended {response.length} bytes early")
     return b"".join(pieces)

@@ -14,7 +14,9 @@ import inspect
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,12 +30,14 @@ from transformers.cli.serving.utils import GenerationState, Modality
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 from wings_hf.processing.wings_call_arguments import WingsImagesKwargs
+from wings_hf.serving.fetching import fetch, too_slow, web_images
 from wings_hf.serving.limits import Limits, RequestError, error_body, shown
 from wings_hf.serving.messages import read_messages
 from wings_hf.serving.settings import OURS, PASSED_ON, check_settings
 
 logger = logging.getLogger(__name__)
 STREAM_ERROR = 'data: {"error": "'
+FETCHING = 8  # requests whose images are fetched at a time
 
 
 @dataclass
@@ -92,6 +96,7 @@ class ChatServer:
         self.state = GenerationState(compile=compile)
         self.variables = served.template_variables()
         self._reading = asyncio.Lock()  # one request's images at a time: memory
+        self._fetching = ThreadPoolExecutor(FETCHING, "fetch")  # of their own: slow addresses hold up no one else
 
     async def answer(self, body: dict[str, Any], request: Request, request_id: str) -> Response:
         """
@@ -101,8 +106,9 @@ class ChatServer:
             RequestError: the request is wrong; see its status.
         """
         self._check(body)
+        fetched = await self._fetch(body.get("messages"))
         async with self._reading:
-            inputs = await asyncio.to_thread(self._encode, body)
+            inputs = await asyncio.to_thread(self._encode, body, fetched)
         handler = _Handler(self, inputs, body)
         plain = {name: value for name, value in body.items() if name in PASSED_ON}
         answering = asyncio.ensure_future(handler.handle_request({**plain, "messages": []}, request_id))
@@ -135,9 +141,22 @@ class ChatServer:
         if "tools" not in self.variables:
             raise RequestError("The chat template of this model has no place for tools.", param, code="unsupported")
 
-    def _encode(self, body: dict[str, Any]) -> Any:
+    async def _fetch(self, messages: Any) -> dict[str, bytes]:
+        """The images that are web addresses, where those are allowed. The time covers waiting and looking names up."""
+        limits = self.served.limits
+        addresses = web_images(messages) if limits.allow_urls and self.served.sees else {}
+        if not addresses:
+            return {}
+        deadline = time.monotonic() + limits.fetch_seconds
+        fetching = asyncio.get_running_loop().run_in_executor(self._fetching, fetch, addresses, limits, deadline)
+        try:
+            return await asyncio.wait_for(fetching, limits.fetch_seconds + 1)
+        except TimeoutError as error:
+            raise too_slow(limits) from error
+
+    def _encode(self, body: dict[str, Any], fetched: Mapping[str, bytes]) -> Any:
         """What the model reads."""
-        messages = read_messages(body.get("messages"), self.served.limits, self.served.sees)
+        messages = read_messages(body.get("messages"), self.served.limits, self.served.sees, fetched)
         if any(message.get("tool_calls") or message["role"] == "tool" for message in messages):
             self._check_tools("messages")  # else calls are left out, and their results are the assistant's own words
         try:

@@ -13,12 +13,14 @@ class Limits:
     """What one request may cost. The defaults are meant for clients that nobody vouches for.
 
     Attributes:
-        request_bytes: size of a request, images included (base64 takes 4 bytes for 3).
+        request_bytes: size of a request, images included (base64 takes 4 bytes for 3); images that the server fetches
+            for it may have as many bytes once more, all together.
         images: images in one request, over all its messages.
         pixels: width x height, summed over the images of one request, checked before they are decoded.
         new_tokens: tokens of an answer.
         requests: connections at a time; more are answered with status 503.
         allow_urls: whether images may be addresses on the (public) web, which the server then fetches.
+        fetch_seconds: for fetching all images of one request.
     """
 
     request_bytes: int = 64 * 1024 * 1024
@@ -27,6 +29,7 @@ class Limits:
     new_tokens: int = 4096
     requests: int = 100
     allow_urls: bool = False
+    fetch_seconds: int = 30
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -3,11 +3,12 @@
 """
 From messages of OpenAI's protocol to messages of a processor, with every image opened here.
 
-What a client sends never reaches code that opens files or addresses: an image is a `data:` URL, or a web address where
-the server allows them, and leaves this module as pixels.
+What a client sends never reaches code that opens files or addresses: an image is a `data:` URL, or a web address that
+was fetched before (fetching.py), and leaves this module as pixels.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
@@ -18,20 +19,23 @@ from wings_hf.serving.limits import Limits, RequestError, shown
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
-def read_messages(messages: Any, limits: Limits, sees: bool = True) -> list[dict[str, Any]]:
+def read_messages(
+    messages: Any, limits: Limits, sees: bool = True, fetched: Mapping[str, bytes] | None = None
+) -> list[dict[str, Any]]:
     """
     Messages for a chat template, with images as PIL images.
 
     Args:
         messages: as they came, of any form.
         sees: whether the model takes images; the texts of one that does not are strings.
+        fetched: what was at the web addresses that the messages name; no others are taken.
 
     Raises:
         RequestError: what is wrong, and with which message.
     """
     if not isinstance(messages, list) or not messages:
         raise RequestError(f"messages must be a list of at least one message, got {shown(messages)}.", "messages")
-    images = _Images(limits, sees)
+    images = _Images(limits, sees, fetched or {})
     return [_read_message(message, f"messages[{place}]", images) for place, message in enumerate(messages)]
 
 
@@ -91,15 +95,15 @@ def _read_tool_calls(calls: Any, where: str) -> list[dict[str, Any]]:
 class _Images:
     """The images of one request, which share its limits."""
 
-    def __init__(self, limits: Limits, sees: bool) -> None:
-        self.limits, self.sees = limits, sees
+    def __init__(self, limits: Limits, sees: bool, fetched: Mapping[str, bytes]) -> None:
+        self.limits, self.sees, self.fetched = limits, sees, fetched
         self.count, self.pixels = 0, 0
 
     def open(self, given: Any, where: str) -> Image.Image:
         if not self.sees:
             raise RequestError(f"{where}: this model reads text only, it takes no images.", where)
         url = given.get("url") if isinstance(given, dict) else given
-        self._check_source(url, where)
+        source = self._source(url, where)
         self.count += 1
         if self.count > self.limits.images:
             raise RequestError(f"{where}: more than {self.limits.images} images in one request.", where)
@@ -107,16 +111,17 @@ class _Images:
         if left < 1:
             raise RequestError(f"{where}: the images before it have {self.pixels} pixels, the limit of all.", where)
         try:
-            image = read_image(url, ImageOptions(allow_urls=self.limits.allow_urls, max_pixels=left))
+            image = read_image(source, ImageOptions(max_pixels=left))
         except ValueError as error:
             raise RequestError(f"{where} cannot be used: {error}", where, code="invalid_image") from error
         self.pixels += image.width * image.height
         return image
 
-    def _check_source(self, url: Any, where: str) -> None:
-        start = url[:8].lower() if isinstance(url, str) else ""
-        if start.startswith("data:") or (self.limits.allow_urls and start.startswith(("http://", "https://"))):
-            return
+    def _source(self, url: Any, where: str) -> str | bytes:
+        if isinstance(url, str) and url[:5].lower() == "data:":
+            return url
+        if isinstance(url, str) and url in self.fetched:
+            return self.fetched[url]
         allowed = "a data: URL or a web address" if self.limits.allow_urls else "a data: URL (nothing is fetched)"
         raise RequestError(f"{where} must be {allowed}, got {shown(url)}.", where, code="invalid_image_url")
 

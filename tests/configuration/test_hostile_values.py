@@ -1,0 +1,49 @@
+# Copyright 2026 The wings_hf authors. All rights reserved.
+# SPDX-License-Identifier: Apache-2.0
+"""Values of a configuration that no model can be built with are named when it is made, not when the model runs."""
+
+import pytest
+
+from wings_hf import WingsConfig
+
+MODEL = {
+    "text_config": {"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
+    "vision_config": {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 8,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "image_size": 8,
+        "patch_size": 4,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("learner_layers", [[0], [0]], "expected integers"),
+        ("learner_layers", [None], "expected integers"),
+        ("learner_layers", ["0"], "expected integers"),
+        ("learner_layers", [0.0], "expected integers"),
+        ("learner_layers", [float("nan")], "expected integers"),
+        ("learner_layers", [10**30], "from 0 to 1"),
+        ("vision_feature_layer", [], "at least one"),
+        ("vision_feature_layer", [[1]], "expected integers"),
+        ("vision_feature_layer", ["a"], "expected integers"),
+        ("vision_feature_layer", 4, "from -4 to 3"),
+        ("vision_feature_layer", [-1, -5], "from -4 to 3"),
+        ("vision_feature_size", 0, "at least 1"),
+        ("image_seq_length", -1, "at least 1"),
+        ("num_prefix_tokens", -1, "not be negative|at least 0"),
+    ],
+)
+def test_a_value_of_no_use_is_named(name, value, said):
+    with pytest.raises(ValueError, match=said) as refused:
+        WingsConfig(**MODEL, **{name: value})
+    assert name in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [3, -4, 0, [-1, 0]])
+def test_hidden_states_of_the_tower_are_taken(value):
+    assert WingsConfig(**MODEL, vision_feature_layer=value).vision_feature_layer == value
