@@ -39,7 +39,7 @@ class Case:
             on the right. "packed": one row holds four samples, told apart by position ids.
         stage: 1 has the visual learner only, and the backbone is frozen; 2 has both, and everything trains.
         backend: an attn_implementation, or "cudnn": sdpa held to cuDNN.
-        compiled: `torch.compile` of the decode step, on a static cache.
+        compiled: `torch.compile` of the decode step, on a static cache; in "generate" by `generate` itself.
         cache: form of the learners' cache, "plain" or "latent".
         rope: whether learner queries and keys are rotated.
         eager: whether the implementation that keeps the attention matrix runs beside.
@@ -173,6 +173,7 @@ def cpu() -> Preset:
     train = {length: Case("train", length, eager=True) for length in (512, 1024, 2048, 4096)}
     prefill = {length: Case("prefill", length, eager=length <= 4096) for length in (512, 1024, 2048, 4096, 8192)}
     answer, long_answer = Case("generate", 324, new_tokens=64), Case("generate", 324, new_tokens=256, eager=True)
+    compiled_answer = Case("generate", 324, new_tokens=64, compiled=True)
     return Preset(
         shape=Shape(hidden=512, layers=8, heads=8, key_heads=4, intermediate=1376, dtype="float32"),
         cases=(
@@ -189,6 +190,7 @@ def cpu() -> Preset:
             Target("prefill, 1,024 tokens", prefill[1024], "time", 1.35),
             Target("prefill, 4,096 tokens", prefill[4096], "time", 1.35),
             Target("generation of 64 tokens after 324", answer, "time", 1.3),
+            Target("generation of 64 tokens after 324, compiled", compiled_answer, "time", 1.3),
             Target("peak memory of a step, 1,024 tokens", train[1024], "memory", 1.4),
             Target("peak memory of a step, 4,096 tokens", train[4096], "memory", 1.4),
             Target("growth of that memory when the length doubles (linear: 2)", train[4096], "growth", 2.1),
@@ -210,6 +212,7 @@ def gpu() -> Preset:
             *prefill.values(),
             *variants(2048, 2048),
             Case("generate", 324, new_tokens=64),
+            Case("generate", 324, new_tokens=64, compiled=True),
             Case("generate", 324, new_tokens=256, eager=True),
             *decoding(2048, 64),
             *latent(2048, 64, compiled=True),

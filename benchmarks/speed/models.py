@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, StaticCache
+from transformers import AutoModelForCausalLM, CompileConfig, LlamaConfig, PreTrainedModel, StaticCache
 
 from speed.cases import Case, Shape
 from speed.eager import EagerWings
@@ -200,7 +200,11 @@ class Bench:
         return Contender(forward)
 
     def generate(self, model: PreTrainedModel, prompt: dict[str, Tensor]) -> Contender:
-        settings = {"max_new_tokens": self.case.new_tokens, "do_sample": False}
+        settings: dict = {"max_new_tokens": self.case.new_tokens, "do_sample": False}
+        if self.case.compiled:
+            config = CompileConfig(mode="reduce-overhead" if self.device == "cuda" else "default")
+            config._compile_all_devices = True  # of itself `generate` compiles on accelerators only
+            settings |= {"cache_implementation": "static", "compile_config": config}
         ones = torch.ones_like(self.inputs.ids)
         return Contender(lambda: model.generate(**prompt, attention_mask=ones, **settings))
 

@@ -2,9 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`torch.compile` of the decode step on a static cache: one graph, no break, the same tokens."""
 
+import shutil
+
 import pytest
 import torch
 from tiny import tiny_model
+from transformers import CompileConfig
+
+from wings_hf.modeling import wings_generation
 
 OPTIONS = [
     ("llama", {}),
@@ -22,6 +27,13 @@ def fresh_dynamo():
     torch._dynamo.utils.counters.clear()
 
 
+def static_cache(model):
+    """As `generate` makes it, for two rows of 32 tokens."""
+    return model._prepare_static_cache(
+        cache_implementation="static", batch_size=2, max_cache_len=32, prefill_chunk_size=None, model_kwargs={}
+    )
+
+
 @pytest.mark.parametrize(("family", "options"), OPTIONS)
 def test_decode_step_is_one_graph(family, options):
     model = tiny_model(family, "sdpa", vision="siglip", **options)
@@ -34,9 +46,7 @@ def test_decode_step_is_one_graph(family, options):
     expected = model.generate(ids, attention_mask=mask, pixel_values=pixels, use_cache=False, **settings)
 
     compiled = torch.compile(model.forward, fullgraph=True, backend="eager")
-    cache = model._prepare_static_cache(
-        cache_implementation="static", batch_size=2, max_cache_len=32, prefill_chunk_size=None, model_kwargs={}
-    )
+    cache = static_cache(model)
     with torch.no_grad():
         inputs = model.prepare_inputs_for_generation(
             ids,
@@ -66,6 +76,50 @@ def test_decode_step_is_one_graph(family, options):
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     slides = family == "gemma3_text"  # transformers' static sliding layers compile once more when they are full
     assert graphs <= (3 if slides else 1)
+
+
+@pytest.mark.parametrize(("family", "backend"), [("llama", "sdpa"), ("llama", "eager"), ("gemma3_text", "sdpa")])
+def test_learners_on_a_static_cache_share_the_mask_of_full_layers(family, backend, monkeypatch):
+    """It is the one that would be made for them, and it is not made again."""
+    model = tiny_model(family, backend)
+    model.generation_config.eos_token_id = None
+    cache = static_cache(model)
+    call = {
+        "input_ids": torch.tensor([[0, 0, 5, 6], [5, 6, 7, 8]]),
+        "past_key_values": cache,
+        "attention_mask": torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]]),
+        "is_first_iteration": True,
+    }
+    made = []
+    create = wings_generation.create_causal_mask
+    monkeypatch.setattr(wings_generation, "create_causal_mask", lambda **given: made.append(create(**given)) or made[0])
+    shared = model.prepare_inputs_for_generation(**call)["learner_attention_mask"]
+    assert not made
+    monkeypatch.setattr(wings_generation, "_full_mask", lambda *given: None)
+    assert torch.equal(shared, model.prepare_inputs_for_generation(**call)["learner_attention_mask"])
+    assert len(made) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="Inductor writes C++ for CPUs, and there is no compiler")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # Inductor's own use
+@pytest.mark.parametrize("family", ["llama", "gemma3_text"])
+def test_generate_compiles_its_steps_on_a_cpu(family):
+    """Code made by Inductor, through `generate` itself, gives the tokens of steps that are not compiled."""
+    model = tiny_model(family, "sdpa", vision="siglip")
+    model.generation_config.eos_token_id = None
+    image = [model.config.image_token_id] * 9
+    ids = torch.tensor([[0, 0, 5, *image, 6, 7], [5, *image, 6, 7, 8, 9]])
+    inputs = {"input_ids": ids, "attention_mask": (ids != 0).long(), "pixel_values": torch.randn(2, 3, 12, 12)}
+    settings = {"max_new_tokens": 8, "do_sample": False}
+    expected = model.generate(**inputs, **settings)
+    compile_config = CompileConfig(mode="default")
+    compile_config._compile_all_devices = True
+    settings |= {"cache_implementation": "static", "compile_config": compile_config}
+    for _ in range(2):
+        assert torch.equal(model.generate(**inputs, **settings), expected)
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    assert 1 <= graphs <= (3 if family == "gemma3_text" else 1)
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ class ImageTokenGuard(LogitsProcessorList):
         self.image_token_id = image_token_id
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor, **kwargs: Any) -> torch.FloatTensor:
-        if self.image_token_id >= scores.shape[-1] and input_ids.shape[-1]:
+        if len(self) > 1 and self.image_token_id >= scores.shape[-1] and input_ids.shape[-1]:
             is_image = input_ids == self.image_token_id
             places = torch.arange(input_ids.shape[-1], device=input_ids.device)
             last_text = torch.where(is_image, -1, places).amax(-1, keepdim=True).clamp(min=0)
@@ -59,6 +59,20 @@ def _repeat_images(is_image: torch.Tensor, images: int, expand_size: int) -> lis
         order += list(range(start, start + count)) * expand_size
         start += count
     return order
+
+
+def _full_mask(prepared: Any, cache: Cache) -> torch.Tensor | None:
+    """
+    The prepared mask of the language model's full layers, (b, 1, s, t), where it is the learners' too: both look over
+    all keys of caches of one length. `None` where there is none of that kind.
+    """
+    if isinstance(prepared, dict):
+        prepared = prepared.get("full_attention")
+    elif any(getattr(layer, "is_sliding", False) for layer in cache.layers):
+        return None
+    if not isinstance(prepared, torch.Tensor) or prepared.ndim != 4:
+        return None
+    return prepared if prepared.shape[-1] == cache.wings.layers[0].max_cache_len else None
 
 
 class WingsGenerationMixin:
@@ -156,12 +170,15 @@ class WingsGenerationMixin:
         if winged and past_key_values is not None and past_key_values.is_compileable:
             batch, length = tokens.shape[:2]
             inputs["plain_masks"] = True
-            inputs["learner_attention_mask"] = create_causal_mask(
-                config=config.text_config,
-                inputs_embeds=torch.empty((batch, length, 0), dtype=self.dtype, device=tokens.device),
-                attention_mask=attention_mask,
-                past_key_values=past_key_values.wings,
-            )
+            mask = _full_mask(prepared, past_key_values)
+            if mask is None:
+                mask = create_causal_mask(
+                    config=config.text_config,
+                    inputs_embeds=torch.empty((batch, length, 0), dtype=self.dtype, device=tokens.device),
+                    attention_mask=attention_mask,
+                    past_key_values=past_key_values.wings,
+                )
+            inputs["learner_attention_mask"] = mask
             if attention_mask is not None and attention_mask.ndim == 2 and prepared is not attention_mask:
                 inputs["padding_mask"] = attention_mask[:, -length:].contiguous()
         return inputs
