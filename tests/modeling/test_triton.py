@@ -93,8 +93,11 @@ def test_the_setting_holds_for_the_process_and_the_log_says_why(caplog, monkeypa
     monkeypatch.setattr(wings_triton, "triton", None)
     states = torch.zeros(1)
     with caplog.at_level(logging.INFO, logger=wings_triton.logger.name):
+        assert kernels_for("low_rank_residual", states, 128) == "torch"
+        assert not caplog.messages, "on a CPU there is nothing to choose"
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
         for _ in range(2):
-            assert kernels_for("low_rank_residual", states, 128) == "torch"
+            assert wings_triton._kernels_for("low_rank_residual", "cuda", 0, states.dtype, 128) == "torch"
     assert caplog.messages == ["low_rank_residual: torch, since the package triton is not installed."]
     set_kernels("triton")
     with pytest.raises(ImportError, match="not installed: expected kernels 'auto' or 'torch'"):

@@ -121,7 +121,7 @@ def choose_kernels(
 
 def kernels_for(kernel: str, states: torch.Tensor, head_size: int) -> str:
     """
-    "torch" or "triton" for `kernel` on tensors like `states`; the log (level info) says once why.
+    "torch" or "triton" for `kernel` on tensors like `states`; on a GPU the log (level info) says once why.
 
     In a compiled graph the answer is that of the time of compilation.
     """
@@ -136,7 +136,8 @@ def _kernels_for(kernel: str, device_type: str, device_index: int | None, dtype:
     choice = choose_kernels(
         kernel, device_type, dtype, head_size, triton is not None, capability, _requested, interpreted()
     )
-    logger.info_once(f"{kernel}: {choice.kind}, since {choice.reason}.")
+    if device_type == "cuda":  # elsewhere there is nothing to choose
+        logger.info_once(f"{kernel}: {choice.kind}, since {choice.reason}.")
     return choice.kind
 
 
