@@ -51,6 +51,7 @@ from wings_hf.modeling import wings_triton_low_rank as low_rank  # noqa: E402
 from wings_hf.modeling import wings_triton_reference as plain  # noqa: E402
 from wings_hf.modeling.wings_rope import RopeSpec  # noqa: E402
 from wings_hf.modeling.wings_triton import triton  # noqa: E402
+from wings_hf.modeling.wings_triton_attention_kernels import Tiles  # noqa: E402
 
 PARTS = ("check", "time", "tune", "profile")
 HEAD_STEP = 8  # columns that today's way adds to queries, keys and values
@@ -127,7 +128,7 @@ def attention_variants() -> dict[str, list[tuple[Any, str, Any]]]:
     """All steps of attention with other tiles."""
     variants = {}
     for rows, warps, stages in ((128, 8, 2), (128, 8, 3), (128, 4, 2), (64, 4, 2), (64, 4, 3), (64, 8, 2), (32, 4, 2)):
-        tiles = attention.Tiles(rows, 64, warps, stages)
+        tiles = Tiles(rows, 64, warps, stages)
         label = f"{rows} rows, {warps} warps, {stages} stages"
         variants[label] = [(attention, "tiles_for", lambda *_, tiles=tiles: tiles)]
     return variants

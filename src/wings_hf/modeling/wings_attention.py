@@ -4,13 +4,11 @@
 Wings attention: `Att_wings = Att_main + g_V * out_V + g_T * out_T`, Eq. 5 of arXiv 2406.03496.
 
 `WingsAttentionMixin` is put before a backbone's own attention class (wings_backbone.py). The main branch is the
-backbone's `forward`, untouched but for the name under which it looks up its attention function: that name leads to
-`wings_attention_forward`, which receives queries, keys and values after rotation and cache update, and calls the
-backend that the user chose. It can widen the values by the router's columns R on the way, so that one kernel call
-returns attention output and router logits, and no attention matrix is kept.
+backbone's `forward`, untouched but for the name under which it looks up its attention function; that one also returns
+the router's logits (wings_main_attention.py).
 
-Shapes: `b` batch, `s` query rows, `t` keys, `d` hidden size, `H` query heads, `K` key heads, `e` head size, `h`
-learner heads, `n` learners at work, `c` router columns.
+Shapes: `b` batch, `s` query rows, `t` keys, `d` hidden size, `e` head size, `h` learner heads, `n` learners at work,
+`r` rank.
 """
 
 import sys
@@ -19,17 +17,14 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from transformers import AttentionInterface, PreTrainedConfig
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers import PreTrainedConfig
 
 from wings_hf.modeling.wings_context import WingsContext
 from wings_hf.modeling.wings_fused import (
     attend_latent_fused,
     attend_learners_fused,
-    attend_router_fused,
     fuses_latent,
     fuses_learners,
-    fuses_router,
 )
 from wings_hf.modeling.wings_latent import LatentKeys, own_low_states, remember_embeddings
 from wings_hf.modeling.wings_learners import (
@@ -44,39 +39,19 @@ from wings_hf.modeling.wings_learners import (
     project_queries,
     split_heads,
 )
+from wings_hf.modeling.wings_main_attention import (
+    AttentionConfigView,
+    ModuleView,
+    attention_function,
+    plain_eager_attention,
+)
 from wings_hf.modeling.wings_packed import PackedLayer, can_pack
-from wings_hf.modeling.wings_riding import attend_with_weights, ride_in_values, router_columns, weights_are_plain
 from wings_hf.modeling.wings_rope import RopeSpec
 from wings_hf.modeling.wings_router import Router
 from wings_hf.modeling.wings_split import SplitCall, attend_made, attend_split, in_reading_order, split_keys_values
 
-ATTENTION_NAME = f"wings:{__name__}"  # its own for each copy of this module that is loaded as remote code
 # What FlashAttention needs to tell packed samples apart, for the learners as for the main branch.
 PACKING_ARGUMENTS = ("position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k")
-
-
-class AttentionConfigView:
-    """A backbone's configuration as its attention `forward` sees it: only the attention function's name differs."""
-
-    _attn_implementation = ATTENTION_NAME
-
-    def __init__(self, backbone_config: PreTrainedConfig):
-        self.backbone_config = backbone_config
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.backbone_config, name)
-
-
-class ModuleView:
-    """An attention module with some attributes replaced: what a `forward` or a kernel takes for the module."""
-
-    def __init__(self, module: nn.Module, **replaced: Any):
-        self.module = module
-        for name, value in replaced.items():
-            setattr(self, name, value)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.module, name)
 
 
 class WingsAttentionMixin:
@@ -398,71 +373,3 @@ class WingsAttentionMixin:
         )  # (b, s, h * n, e + MODALITY_COLUMNS)
         attended = attended.unflatten(2, (self.learner_heads, len(names)))[..., :head_size]
         return attended.transpose(2, 3).flatten(3)  # (b, s, n, d)
-
-
-def attention_function(config: PreTrainedConfig, eager: Callable) -> Callable:
-    """The attention function that the user chose for the language model."""
-    return ALL_ATTENTION_FUNCTIONS.get_interface(config._attn_implementation, eager)
-
-
-def plain_eager_attention(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Eager attention without softcap, sinks or bias: query (b, h * n, s, e), key and value (b, h, t, e)."""
-    key = key.repeat_interleave(module.num_key_value_groups, dim=1)
-    value = value.repeat_interleave(module.num_key_value_groups, dim=1)
-    # float32 at least: in float16 a mask's lowest number and a foreign key's score together are -inf.
-    scores = (query @ key.transpose(2, 3)).to(torch.promote_types(query.dtype, torch.float32)) * scaling
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    weights = scores.softmax(-1).to(query.dtype)
-    return (weights @ value).transpose(1, 2), weights
-
-
-def wings_attention_forward(
-    module: Any,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: Any,
-    scaling: float | None = None,
-    wings: WingsContext | None = None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, tuple[torch.Tensor | None, torch.Tensor | None]]:
-    """
-    The main branch's attention, and the router's logits where the call needs them.
-
-    Args:
-        module: the `ModuleView` of a winged attention module.
-        query, key, value: (b, H, s, e), (b, K, t, e), (b, K, t, e), after rotation and cache update.
-
-    Returns:
-        attention output (b, s, H, e), and (attention weights of the eager backend, router logits (b, s, 2)).
-    """
-    module = module.module  # the attention module itself, behind the view that its `forward` ran on
-    backend = attention_function(module.config, module.backbone_eager_attention)
-    kwargs["scaling"] = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if wings is None or module.router is None or not wings.sees_images:
-        output, weights = backend(module, query, key, value, attention_mask, **kwargs)
-        return output, (weights, None)
-    columns, logits = router_columns(module, query, value, wings)
-    if query.shape[2] > 1 and fuses_router(module, query, attention_mask, wings, kwargs):
-        output, attended = attend_router_fused(query, key, value, columns, wings, kwargs["scaling"])
-        return output, (None, logits(attended))
-    if query.shape[2] == 1 and weights_are_plain(module, kwargs):
-        output, attended = attend_with_weights(query, key, value, columns, attention_mask, kwargs["scaling"])
-        return output, (None, logits(attended))
-    if module.config._attn_implementation == "eager":
-        output, weights = backend(module, query, key, value, attention_mask, **kwargs)
-        attended = (weights @ columns.unsqueeze(1)).transpose(1, 2)  # (b, s, H, c)
-        return output, (weights, logits(attended))
-    return ride_in_values(module, backend, query, key, value, columns, logits, attention_mask, **kwargs)
-
-
-AttentionInterface.register(ATTENTION_NAME, wings_attention_forward)

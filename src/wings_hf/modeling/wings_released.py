@@ -25,15 +25,11 @@ import torch
 from transformers import PreTrainedConfig
 from transformers.utils import torch_compilable_check
 
-from wings_hf.modeling.wings_attention import (
-    ModuleView,
-    WingsAttentionMixin,
-    attention_function,
-    plain_eager_attention,
-)
+from wings_hf.modeling.wings_attention import WingsAttentionMixin
 from wings_hf.modeling.wings_cache import past_classes
 from wings_hf.modeling.wings_context import WingsContext, make_context
 from wings_hf.modeling.wings_learners import LearnerMaps, project_queries, split_heads
+from wings_hf.modeling.wings_main_attention import ModuleView, attention_function, plain_eager_attention
 from wings_hf.modeling.wings_masks import packed_samples
 from wings_hf.modeling.wings_router import NO_KEY, VISUAL
 

@@ -3,7 +3,7 @@
 """
 What the Triton kernels share: Triton itself where it is installed, and the choice between them and plain torch.
 
-The kernels stand in wings_triton_attention.py, wings_triton_latent.py and wings_triton_low_rank.py. All can be
+The kernels stand in wings_triton_attention_kernels.py, wings_triton_latent.py and wings_triton_low_rank.py. All can be
 imported without Triton: `jit` then leaves the functions as they are, and only calling them fails.
 """
 

@@ -8,6 +8,7 @@ from comparison import DEVICE, INTERPRETED, check, randn
 
 from wings_hf.modeling import wings_triton_attention as kernels
 from wings_hf.modeling import wings_triton_reference as plain
+from wings_hf.modeling.wings_triton_attention_kernels import Tiles
 
 HALF = [
     pytest.param(torch.bfloat16, marks=pytest.mark.skipif(INTERPRETED, reason="the interpreter's dot has no bfloat16")),
@@ -18,7 +19,7 @@ HALF = [
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch):
     """Several blocks also at the lengths that the interpreter has time for."""
-    monkeypatch.setattr(kernels, "tiles_for", lambda *_: kernels.Tiles(rows=32, keys=16, warps=4, stages=1))
+    monkeypatch.setattr(kernels, "tiles_for", lambda *_: Tiles(rows=32, keys=16, warps=4, stages=1))
 
 
 def owners(batch: int, keys: int, classes: int) -> torch.Tensor:

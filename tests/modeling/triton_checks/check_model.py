@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tiny import logits_in_pieces, relative_error, tiny_inputs, tiny_model
 
 import wings_hf
-from wings_hf.modeling import wings_attention
+from wings_hf.modeling import wings_attention, wings_main_attention
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 LAYOUTS = ("ttvvvttvtt", "..vvtttvtt", "tttttttttt")
@@ -29,14 +29,19 @@ def kernels_are_chosen_again():
 def calls(monkeypatch):
     """Names of the kernels that were called."""
     seen = set()
-    for name in ("attend_learners_fused", "attend_router_fused", "attend_latent_fused"):
-        function = getattr(wings_attention, name)
+    callers = {
+        "attend_learners_fused": wings_attention,
+        "attend_latent_fused": wings_attention,
+        "attend_router_fused": wings_main_attention,
+    }
+    for name, caller in callers.items():
+        function = getattr(caller, name)
 
         def spy(*arguments, name=name, function=function):
             seen.add(name)
             return function(*arguments)
 
-        monkeypatch.setattr(wings_attention, name, spy)
+        monkeypatch.setattr(caller, name, spy)
     # What the host knows of the layout is for CPUs; the kernels are for devices whose layout it does not know.
     monkeypatch.setattr(wings_attention.WingsContext, "split", lambda self: None)
     return seen
