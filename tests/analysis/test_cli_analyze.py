@@ -68,8 +68,11 @@ def test_everything_at_once(folder, tmp_path, capsys):
     assert means["samples"] == 2 and list(means["means"]["after"]) == ["visual", "textual"]
 
 
-def test_batches_and_limits_and_rows(folder, tmp_path):
-    assert analyze(folder, "--output", str(tmp_path / "one"), "--rows", "answer", "--limit", "3") == 0
+def test_batches_and_limits_and_rows(folder, tmp_path, capsys):
+    assert analyze(folder, "--output", str(tmp_path / "one"), "--rows", "answer", "--limit", "3", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document.pop("output") == str(tmp_path / "one") and "laws.json" in document.pop("files")
+    assert document == json.loads((tmp_path / "one" / "laws.json").read_text())
     assert (
         analyze(folder, "--output", str(tmp_path / "two"), "--rows", "answer", "--limit", "3", "--batch-size", "2") == 0
     )
@@ -226,9 +229,11 @@ def test_compare(tmp_path, capsys):
     np.testing.assert_allclose([each["shift"] for each in data["models"]], shifts)
     r = np.corrcoef(shifts, [0.9, 0.4, 0.5])[0, 1]
     assert f"Pearson r = {r:.3f}" in captured.out and "3 models" in captured.out
-    assert main(["analyze", "--compare", *files[:2], *arguments, "--of-samples"]) == 0
+    assert main(["analyze", "--compare", *files[:2], *arguments, "--of-samples", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
     data = json.loads((tmp_path / "out" / "shift-against-score.json").read_text())
     assert [each["shift"] for each in data["models"]] == [0.5, 0.5]
+    assert {**document, **data} == document and Path(document["output"]) == tmp_path / "out"
     (tmp_path / "scores.json").write_text(json.dumps({"a": 1}))
     assert main(["analyze", "--compare", *files, *arguments]) == 1
     assert "has no score for" in " ".join(capsys.readouterr().err.split())

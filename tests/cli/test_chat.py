@@ -3,6 +3,7 @@
 """`wings-hf chat`: streamed answers, images at any turn, and a cache that is kept from turn to turn."""
 
 import io
+import json
 from pathlib import Path
 
 import demo_parts
@@ -11,6 +12,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from wings_hf.cli import chat
+from wings_hf.cli import main as cli
 from wings_hf.cli.chat_session import ChatSession
 
 
@@ -117,13 +119,65 @@ def test_a_language_model_converses_without_sight(images: list[str]) -> None:
         session.show(images[0])
 
 
-def test_commands_and_mistakes(session: ChatSession, images: list[str], capsys: pytest.CaptureFixture) -> None:
+def test_commands_and_mistakes(
+    session: ChatSession, images: list[str], capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
+) -> None:
     lines = iter([f"/image {images[0]}", "Read", "", "/image gone.png", "/dance", "/new", "/quit", "never read"])
-    chat.converse(session, lambda prompt: next(lines))
-    printed = capsys.readouterr()
-    assert "goes before your next message" in printed.out and "forgotten" in printed.out
-    assert "There is no file gone.png" in printed.err and "/dance is no command" in printed.err
+    told: list[dict] = []
+    with caplog.at_level("INFO", "wings_hf"):
+        chat.converse(session, lambda prompt: next(lines), told.append)
+    assert "goes before your next message" in caplog.text and "forgotten" in caplog.text
+    said = capsys.readouterr().err
+    assert "There is no file gone.png" in said and "/dance is no command" in said
     assert session.messages == [] and next(lines) == "never read"
+    answer, *wrong = told
+    assert answer["message"] == "Read" and answer["images"] == images[:1] and isinstance(answer["answer"], str)
+    assert [(each["message"], each["answer"]) for each in wrong] == [("/image gone.png", None), ("/dance", None)]
+    assert all(each["error"] in said for each in wrong)
+
+
+def test_a_stopped_answer_is_told_and_a_reader_that_has_gone_ends_it(
+    session: ChatSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = iter([KeyboardInterrupt(), BrokenPipeError()])
+
+    def say(text: str) -> str:
+        raise next(errors)
+
+    monkeypatch.setattr(session, "say", say)
+    told: list[dict] = []
+    with pytest.raises(BrokenPipeError):
+        chat.converse(session, lambda prompt: "Read", told.append)
+    assert told == [{"message": "Read", "images": [], "answer": None, "error": "stopped"}]
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("chat") / "model"
+    model.save_pretrained(folder)
+    demo_parts.processor().save_pretrained(folder)
+    return str(folder)
+
+
+def test_json_is_one_document_or_a_line_for_each_message(
+    saved: str, images: list[str], capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [saved, "--json", "--max-new-tokens", "4", "--device", "cpu"]
+    assert cli.main(["chat", *options, "--image", images[0], "--prompt", "Read"]) == 0
+    one = json.loads(capsys.readouterr().out)
+    assert (one["model"], one["message"], one["images"]) == (saved, "Read", images[:1])
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"/image {images[0]}\nRead\n/image gone\nAnd\u2028now?\n"))
+    assert cli.main(["chat", *options]) == 0
+    lines = [json.loads(each) for each in capsys.readouterr().out.split("\n")[:-1]]
+    assert lines[0] == one
+    assert [each["message"] for each in lines] == ["Read", "/image gone", "And\u2028now?"]
+    assert "no file gone" in lines[1]["error"] and isinstance(lines[2]["answer"], str)
+
+
+@pytest.mark.parametrize("option", [("--max-new-tokens", "0"), ("--temperature", "-1"), ("--temperature", "nan")])
+def test_limits_that_are_none(saved: str, option: tuple[str, str], capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["chat", saved, "--prompt", "x", "--device", "cpu", *option]) == 1
+    assert f"={float(option[1]):g}" in capsys.readouterr().err.replace("-1.0", "-1")
 
 
 def test_images_stand_where_the_text_says(session: ChatSession, images: list[str]) -> None:

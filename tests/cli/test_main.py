@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`wings-hf`: help that teaches, one paragraph for a failure, exit codes."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,38 @@ def test_a_demo_with_other_settings_is_left_alone(tmp_path: Path, capsys: pytest
     message = fails(["demo", "--out", str(tmp_path)], capsys)
     assert "other settings" in message and "--restart" in message
     assert (tmp_path / "settings.json").read_text() == '{"width": 8}'
+
+
+def test_a_restart_deletes_a_demo_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    from wings_hf.demo.run import delete_demo
+
+    (tmp_path / "settings.json").write_text('{"editor.fontSize": 12}')
+    (tmp_path / "model").mkdir()
+    message = fails(["demo", "--out", str(tmp_path), "--restart"], capsys)
+    assert "settings.json is not of a demo" in message and (tmp_path / "model").exists()
+    (tmp_path / "settings.json").write_text('{"width": 8}')
+    (tmp_path / "seed-0" / "wings").mkdir(parents=True)
+    for mine in ("notes.txt", "results.json"):
+        (tmp_path / mine).write_text("x")
+    delete_demo(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+COMMON = ["--text-model", "x", "--vision-model", "y", "--data", "z"]
+
+
+@pytest.mark.parametrize("argv", [["train", *COMMON, "--output"], ["demo", "--out"]])
+def test_an_output_that_cannot_be_written_is_said_before_the_work(
+    argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    for place in ("file", "file/below"):
+        message = fails([*argv, str(tmp_path / place)], capsys)
+        assert "a file stands where a folder is expected" in message and str(tmp_path / "file") in message
+    assert (tmp_path / "file").read_text() == "mine"
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    if os.access(closed, os.W_OK):
+        pytest.skip("who runs the tests may write everywhere")
+    for place in ("closed", "closed/below"):
+        assert "permission denied" in fails([*argv, str(tmp_path / place)], capsys)

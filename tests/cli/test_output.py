@@ -4,6 +4,7 @@
 
 import argparse
 import errno
+import importlib.util
 import io
 import json
 import logging
@@ -15,11 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.errors import OfflineModeIsEnabled
+from tqdm import tqdm
 
 from wings_hf.cli import main as cli
 from wings_hf.cli.failures import as_paragraph
 from wings_hf.cli.network import unreachable_is_said_at_once
-from wings_hf.cli.output import colours, note, result, styled, warn
+from wings_hf.cli.output import colours, line, note, progress_bars, result, styled, warn
+from wings_hf.hub.push import PushError
+
+httpx = importlib.import_module(
+    "httpx2" if importlib.util.find_spec("httpx2") else "httpx"
+)  # what the Hub's client uses
 
 # The library's home, where the launcher is; without torch where it is not needed.
 LAUNCH = [sys.executable, "-m", "wings_hf_command"]
@@ -81,6 +89,36 @@ def test_quiet_and_verbose_exclude_each_other(talks: None) -> None:
         cli.main(["talks", "-q", "-v"])
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_bars_are_for_terminals_and_quiet_hides_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+
+    def shown(stream: io.StringIO, **asked: Any) -> bool:
+        with tqdm(total=2, file=stream, **asked) as bar:
+            bar.update()
+        return bool(stream.getvalue())
+
+    asked: list[dict] = [{}, {"disable": None}, {"disable": False}]
+    for options in asked:
+        with progress_bars(quiet=True):
+            assert not shown(Terminal(), **options) and os.environ["TQDM_DISABLE"] == "1"
+        with progress_bars(quiet=False):
+            assert shown(Terminal(), **options) and not shown(io.StringIO(), **options)
+            assert not shown(Terminal(), disable=True)
+    assert shown(io.StringIO()) and "TQDM_DISABLE" not in os.environ
+
+
+def test_lines_of_json(capsys: pytest.CaptureFixture) -> None:
+    for document in ({"answer": "a\nb"}, {"path": Path("x")}):
+        line(argparse.Namespace(json=True), document)
+        line(argparse.Namespace(json=False), document)
+    assert capsys.readouterr().out == '{"answer": "a\\nb"}\n{"path": "x"}\n'
+
+
 def test_numbers_that_json_does_not_have_are_no_result(talks: None) -> None:
     args = argparse.Namespace(json=True)
     with pytest.raises(ValueError, match="JSON"):
@@ -88,10 +126,6 @@ def test_numbers_that_json_does_not_have_are_no_result(talks: None) -> None:
 
 
 def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     assert colours(Terminal()) and not colours(io.StringIO())
@@ -124,6 +158,13 @@ def caused(error: Exception, cause: Exception) -> Exception:
     return error
 
 
+def answered(status: int) -> Exception:
+    """What the Hub's client raises for an answer with this status."""
+    error = Exception("Server Error")
+    error.response = argparse.Namespace(status_code=status)  # type: ignore[attr-defined]
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [
@@ -133,6 +174,17 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (RuntimeError("I/O error: No space left on device (os error 28)"), "The disk is full"),
         (OSError(errno.EROFS, "Read-only file system", "/a"), "This place is read-only (/a)"),
         (caused(ValueError("no"), OSError(errno.EDQUOT, "Quota")), "The disk is full"),
+        (OSError(errno.ENOTDIR, "Not a directory", "a/b"), "a/b: a file stands where a folder is expected. (--debug"),
+        (OSError(errno.EACCES, "Permission denied", "/a"), "/a: permission denied. (--debug"),
+        (OSError(errno.ENOENT, "No such file or directory", "x.png"), "x.png: no such file or directory. (--debug"),
+        (OSError(errno.EFBIG, "File too large"), "The file is larger than this system allows. (--debug"),
+        (
+            caused(OSError("Can't load it"), httpx.ReadError("cut off.")),
+            "The connection to the Hub broke: cut off. Try",
+        ),
+        (caused(OSError("We couldn't connect"), answered(503)), "The Hub failed (HTTP 503): try"),
+        (caused(OSError("There is no such model"), answered(404)), "There is no such model (--debug"),
+        (caused(PushError("Unset it."), OfflineModeIsEnabled("offline mode is enabled")), "Unset it. (--debug"),
     ],
 )
 def test_failures_are_sentences(error: Exception, said: str) -> None:
@@ -142,6 +194,18 @@ def test_failures_are_sentences(error: Exception, said: str) -> None:
 def test_paths_and_options_are_never_broken() -> None:
     words = [f"some-folder-{number}/my-model" for number in range(40)]
     assert set(words) <= set(as_paragraph(ValueError(" ".join(words))).split())
+
+
+def test_what_was_asked_of_the_hub_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+    from transformers import AutoConfig
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(OSError) as failed:
+        AutoConfig.from_pretrained("ann/not-here")
+    said = " ".join(as_paragraph(failed.value).split())
+    assert said.startswith("There is no folder ann/not-here. It is not in the cache, and HF_HUB_OFFLINE forbids")
 
 
 def test_a_hub_that_cannot_be_reached_is_tried_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

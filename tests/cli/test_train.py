@@ -223,6 +223,21 @@ def test_a_dry_run_prints_what_would_be_trained(parts: Path, tmp_path: Path, cap
     assert f"language model   {counted:>15,}  frozen" in text
 
 
+def test_a_dry_run_reads_the_model_that_a_stage_starts_from(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    model = demo_parts.model()
+    model.save_pretrained(tmp_path / "begun")
+    argv = ["train", "wings", "--dry-run", "--debug", "--max-length", "100", "--set"]
+    assert cli.main([*argv, f"stage1.start={tmp_path / 'begun'}"]) == 0
+    text = capsys.readouterr().out
+    parts_of = ((part_of(name), parameter.numel()) for name, parameter in model.named_parameters())
+    counted = sum(count for part, count in parts_of if part == "language_model")
+    assert f"language model   {counted:>15,}  frozen" in text and "learners: rank 4," in text
+    assert cli.main([*argv[:3], "--set", f"stage1.start={tmp_path / 'gone'}"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"stage 'align' starts from {tmp_path / 'gone'}: there is no such folder" in said
+    assert cli.main(argv[:3]) == 1 and "--dry-run needs --text-model" in capsys.readouterr().err
+
+
 def test_recipes_and_fields_are_listed(capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["train", "--list"]) == 0 and cli.main(["train", "--fields"]) == 0
     text = capsys.readouterr().out

@@ -53,10 +53,24 @@ def test_models_are_scored_side_by_side(folder: Path, capsys: pytest.CaptureFixt
     assert (folder / "out/scores.svg").read_text().count("tiny-wings") >= 1
     drawn = json.loads((folder / "out/scores.json").read_text())
     assert [each["name"] for each in drawn["models"]] == ["tiny-wings", "tiny-llm"] and drawn["references"]["chance"]
-    again = ["iit", "score", *map(str, runs), "--output", str(folder / "again"), "--debug"]
+    again = ["iit", "score", *map(str, runs), "--output", str(folder / "again"), "--json", "--debug"]
     assert cli.main(again) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["models"] == [
+        {"name": run["name"], "scores": run["scores"]}
+        for run in (json.loads((each / "results.json").read_text()) for each in runs)
+    ]
+    assert all(Path(path).is_file() for path in [document["table"], *document["picture"]])
     rows = [(folder / name / "table.md").read_text().splitlines() for name in ("out", "again")]
     assert sorted(rows[0]) == sorted(rows[1])
+
+
+def test_a_build_is_told_as_json(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    argv = ["iit", "build", "--text", str(folder / "words.jsonl"), "--output", str(tmp_path / "iit"), "--settings", "T"]
+    assert cli.main([*argv, "--per-setting", "3", "--json", "--debug"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["conversations"] == 3 and Path(document["card"]).is_file()
+    assert document["facts"] == json.loads((tmp_path / "iit/benchmark.json").read_text())
 
 
 def test_models_do_not_share_a_folder(folder: Path, tmp_path: Path) -> None:
@@ -101,6 +115,9 @@ def test_the_card_is_written_again(folder: Path, capsys: pytest.CaptureFixture) 
     (folder / "iit/README.md").write_text("lost")
     assert cli.main(["iit", "card", str(folder / "iit"), "--debug"]) == 0
     assert (folder / "iit/README.md").read_text() == card == capsys.readouterr().out
+    assert cli.main(["iit", "card", str(folder / "iit"), "--json", "--debug"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["card"] == str(folder / "iit/README.md") and document["text"] == card
 
 
 def test_mistakes_are_told_in_a_paragraph(folder: Path, capsys: pytest.CaptureFixture) -> None:

@@ -14,9 +14,10 @@ import argparse
 import importlib.util
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
+
+from wings_hf.cli.output import add_json, result, warn
 
 HELP = "measure attention shift, router weights, attention maps"
 EXAMPLE = """Data are conversations as `wings-hf data check` reads them (.json, .jsonl, .parquet, .tar, a folder).
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--of-samples", action="store_true", help="with --compare: take the mean of the samples' own shifts"
     )
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,8 +76,10 @@ def run(args: argparse.Namespace) -> int:
         return _compare(args)
     if args.model is None or not args.data:
         raise ValueError("name a MODEL and --data, or results to --compare with their --scores.")
-    if args.batch_size < 1:
-        raise ValueError(f"--batch-size {args.batch_size}: expected at least 1.")
+    for option, least in (("batch_size", 1), ("maps", 0), ("router", 0)):
+        if getattr(args, option) < least:
+            name = option.replace("_", "-")
+            raise ValueError(f"--{name} {getattr(args, option)}: expected at least {least}.")
     return _measure(args)
 
 
@@ -83,15 +87,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _measure(args: argparse.Namespace) -> int:
-    from transformers.utils import logging
-
     from wings_hf.analysis.inputs import Encoder, load_model
-    from wings_hf.cli.chat_session import check_name
+    from wings_hf.cli.chat_session import check_name, pick_device
+    from wings_hf.conversion.writing import make_writable, write_text
 
     check_name(args.model)
+    device = str(pick_device(args.device))
     records = _read(args)
-    logging.disable_progress_bar()  # of loading
-    model, processor = load_model(args.model, args.device, args.trust_remote_code, args.processor)
+    model, processor = load_model(args.model, device, args.trust_remote_code, args.processor)
     name = args.name or Path(args.model).name
     output = args.output or Path(f"{Path(args.model).name}-attention")
     encoder = Encoder(processor)
@@ -100,23 +103,23 @@ def _measure(args: argparse.Namespace) -> int:
             f"--rows answer needs to know which tokens are answers, and {type(processor).__name__} does not tell: "
             "expected a WingsProcessor, or other rows."
         )
+    make_writable(output)
     laws, interrupted = _laws(args, model, encoder, records, name)
-    output.mkdir(parents=True, exist_ok=True)
     report = {"name": name, **laws.to_dict()}
-    (output / "laws.json").write_text(json.dumps(report, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    print(_summary(laws, name))
+    write_text(output / "laws.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
     if importlib.util.find_spec("matplotlib") is None:
-        print(f"wings-hf analyze: {NO_PLOTS}", file=sys.stderr)
+        warn(NO_PLOTS)
     else:
         _draw(args, model, encoder, records, laws, output, name)
-    print(f"written to {output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
-    if interrupted:
-        return 130
-    if not laws.samples:
+    written = sorted(path.name for path in output.iterdir())
+    if not laws.samples and not interrupted:
         raise ValueError(
-            f"nothing was measured: none of {len(records)} conversations has an image and a row that counts."
+            f"nothing was measured: none of {len(records)} conversations has an image and a row that counts"
+            f"{_skipped(laws)}."
         )
-    return 0
+    document = {**report, "output": output, "files": written}
+    result(args, document, f"{_summary(laws, name)}\nwritten to {output}: {', '.join(written)}")
+    return 130 if interrupted else 0
 
 
 def _read(args: argparse.Namespace) -> Any:
@@ -128,12 +131,12 @@ def _read(args: argparse.Namespace) -> Any:
     for problem in records.problems[:10]:
         _say_left_out(str(problem))
     if len(records.problems) > 10:
-        print(f"left out: {len(records.problems) - 10} more", file=sys.stderr)
+        _say_left_out(f"{len(records.problems) - 10} more")
     return records
 
 
 def _say_left_out(what: str) -> None:
-    print(f"left out: {what}", file=sys.stderr)
+    warn(f"left out: {what}")
 
 
 def _laws(args: argparse.Namespace, model: Any, encoder: Any, records: Any, name: str) -> tuple[Any, bool]:
@@ -155,7 +158,7 @@ def _laws(args: argparse.Namespace, model: Any, encoder: Any, records: Any, name
                 bar.update(meter.samples + sum(meter.skipped.values()) - bar.n)
     except KeyboardInterrupt:
         interrupted = True
-        print(f"\nwings-hf analyze: interrupted after {meter.samples} samples", file=sys.stderr)
+        warn(f"\nwings-hf analyze: interrupted after {meter.samples} samples")
     laws = meter.laws()
     laws.settings |= {
         "model": args.model,
@@ -176,9 +179,12 @@ def _summary(laws: Any, name: str) -> str:
     lines.append(f"attention shift {laws.shift:.4f}{defined}")
     if laws.sample_shift is not None:
         lines.append(f"mean of the shifts of {laws.shifted_samples} samples {laws.sample_shift:.4f}")
-    skipped = "".join(f", {count} left out ({reason})" for reason, count in laws.skipped.items())
-    lines.append(f"{laws.samples} samples, {laws.rows} rows{skipped}")
+    lines.append(f"{laws.samples} samples, {laws.rows} rows{_skipped(laws)}")
     return "\n".join(lines)
+
+
+def _skipped(laws: Any) -> str:
+    return "".join(f", {count} left out ({reason})" for reason, count in laws.skipped.items())
 
 
 def _draw(args: argparse.Namespace, model: Any, encoder: Any, records: Any, laws: Any, output: Path, name: str) -> None:
@@ -223,9 +229,10 @@ def _draw_router(model: Any, encoder: Any, batch: Any, stem: Path, name: str) ->
 
 def _write_router_means(path: Path, samples: list[Any], name: str) -> None:
     from wings_hf.analysis.router import means_by_kind
+    from wings_hf.conversion.writing import write_text
 
     means = {"name": name, "samples": len(samples), "layers": samples[0].layers, "means": means_by_kind(samples)}
-    path.write_text(json.dumps(means, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(means, indent=2, allow_nan=False) + "\n")
 
 
 def _draw_maps(
@@ -237,7 +244,7 @@ def _draw_maps(
 
     maps = attention_maps(model, batch, rows="after" if args.rows == "all" else args.rows)
     if not maps:
-        print(f"{record.source}: no row that counts, no map", file=sys.stderr)
+        warn(f"{record.source}: no row that counts, no map")
         return
     pictures = pictures_for(len(maps), batch, encoder.processor, open_images(record))
     asked = next(message for message in record.messages if message["role"] == "user")["content"]
@@ -267,7 +274,7 @@ def _compare(args: argparse.Namespace) -> int:
         laws = AttentionLaws.from_dict(values)
         shift = laws.sample_shift if args.of_samples else laws.shift
         if shift is None or not (args.of_samples or laws.shift_is_defined):
-            print(f"left out: {file} has no defined shift", file=sys.stderr)
+            _say_left_out(f"{file} has no defined shift")
             continue
         score = scores[name] if isinstance(scores[name], dict) else {"score": scores[name]}
         models.append((name, float(shift), _score(score.get("score"), name, args.scores)))
@@ -285,11 +292,13 @@ def _draw_comparison(args: argparse.Namespace, models: list[tuple[str, float, fl
     output = args.output or Path("attention-shift")
     found = draw_shift_against_score(output / "shift-against-score", models, args.score_name, groups)
     width = max(len(name) for name, _, _ in models)
-    print(f"{'':{width}}   shift  {args.score_name}")
-    for name, shift, score in sorted(models, key=lambda model: model[1]):
-        print(f"{name:{width}}  {shift:6.3f}  {score:.4f}")
-    print(f"Pearson r = {found.r:.3f}, 95 % interval {found.low:.3f} to {found.high:.3f}, {found.n} models")
-    print(f"written to {output}: shift-against-score.png, .svg, .json")
+    lines = [f"{'':{width}}   shift  {args.score_name}"]
+    lines += [f"{name:{width}}  {shift:6.3f}  {score:.4f}" for name, shift, score in sorted(models, key=lambda m: m[1])]
+    lines.append(f"Pearson r = {found.r:.3f}, 95 % interval {found.low:.3f} to {found.high:.3f}, {found.n} models")
+    files = [f"shift-against-score.{end}" for end in ("png", "svg", "json")]
+    lines.append(f"written to {output}: {', '.join(files)}")
+    document = _json(output / "shift-against-score.json")
+    result(args, {**document, "output": output, "files": files}, "\n".join(lines))
     return 0
 
 

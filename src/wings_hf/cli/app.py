@@ -9,6 +9,8 @@ the page unless --host or --share says so, and nothing is sent anywhere. Needs: 
 
 import argparse
 
+from wings_hf.cli.output import ADDRESS_JSON, add_json, line, note
+
 HELP = "talk to a model in the browser, and see what its wings do"
 
 
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--temperature", type=float, metavar="T", help="0 for the likeliest answer (default), else sample"
     )
     parser.add_argument("--examples", metavar="FILE", help="JSON file of examples to begin with")
+    add_json(parser, ADDRESS_JSON)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,13 +42,14 @@ def run(args: argparse.Namespace) -> int:
     from wings_hf.app.page import build_page
     from wings_hf.app.settings import Settings
     from wings_hf.cli.chat_session import check_name
-    from wings_hf.cli.output import note
 
     check_name(args.model)
     names = ("model", "revision", "device", "system", "max_new_tokens", "temperature", "examples")
     settings = Settings.from_environment(**{n: getattr(args, n) for n in names if getattr(args, n) is not None})
     engine = Engine.load(settings.model, settings.device, settings.revision)
     page = build_page(Controller(engine, settings))
-    launch(page, settings, args.host, args.port, args.share, lambda text: note(f"{text} (Ctrl-C ends it)"))
+    say = lambda text: note(f"{text} (Ctrl-C ends it)")  # noqa: E731
+    address = launch(page, settings, args.host, args.port, args.share, say)
+    line(args, {"address": address, "model": settings.model})
     serve_until_interrupted(page)
     return 0

@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
     from wings_hf.conversion.compare import compare_logits, fits_in_memory
     from wings_hf.conversion.locate import find_folder
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()  # of loading
+    if not args.verbose:
+        logging.set_verbosity_error()
     if args.prompts < 1:
         raise ValueError(f"--prompts {args.prompts}: expected at least 1.")
     folder = causalize(args.source, args.destination, args.restart)

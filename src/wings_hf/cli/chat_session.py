@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A conversation with a model that keeps its cache from turn to turn."""
 
+import math
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -44,6 +45,7 @@ class ChatSession:
             OSError, ValueError: it cannot be loaded, or has no chat template.
         """
         check_name(name)
+        place = pick_device(device)
         model: Any = AutoModelForCausalLM.from_pretrained(
             name, dtype="auto", trust_remote_code=trust_remote_code, use_safetensors=True
         )
@@ -51,7 +53,7 @@ class ChatSession:
         processor = loader.from_pretrained(name, trust_remote_code=trust_remote_code)
         if processor.chat_template is None:
             raise ValueError(f"{name} has no chat template: it was not made to converse.")
-        return cls(model.to(pick_device(device)).eval(), processor, system)
+        return cls(model.to(place).eval(), processor, system)
 
     @property
     def sees(self) -> bool:
@@ -65,7 +67,15 @@ class ChatSession:
         self.kept = KeptCache(self.model)
 
     def limit(self, max_new_tokens: int, temperature: float) -> None:
-        """How long answers may be, and how they are drawn (temperature 0: the likeliest)."""
+        """How long answers may be, and how they are drawn (temperature 0: the likeliest).
+
+        Raises:
+            ValueError: less than one token, or a temperature that is none.
+        """
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens={max_new_tokens}: expected at least 1.")
+        if not 0 <= temperature < math.inf:
+            raise ValueError(f"temperature={temperature}: expected 0 or more.")
         self.generation = {"max_new_tokens": max_new_tokens, "do_sample": temperature > 0}
         if temperature > 0:
             self.generation["temperature"] = temperature
@@ -132,14 +142,27 @@ class ChatSession:
 
 
 def check_name(name: str) -> None:
-    """Raises ValueError for what can only be a path, and leads to nothing."""
+    """Raises ValueError for what can only be a path and leads to no folder."""
+    if Path(name).is_file():
+        raise ValueError(f"{name} is a file: expected the folder of a model.")
     if is_path(name) and not Path(name).exists():
         raise ValueError(f"There is no folder {name}.")
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of that name; "auto" for an accelerator where there is one."""
-    if name != "auto":
-        return torch.device(name)
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return accelerator or torch.device("cpu")
+    """The device of that name; "auto" for an accelerator where there is one.
+
+    Raises:
+        ValueError: it is none, or not on this machine.
+    """
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name == "auto":
+        return found or torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r}: expected auto, cpu, cuda, cuda:1, mps, ...") from error
+    there = found is not None and found.type == device.type and (device.index or 0) < torch.accelerator.device_count()
+    if device.type != "cpu" and not there:
+        raise ValueError(f"device {name!r} is not on this machine, or torch was not built for it (wings-hf env).")
+    return device

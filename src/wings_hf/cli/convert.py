@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
 
     from wings_hf.conversion.convert import convert_to_released, convert_to_wings
 
-    logging.set_verbosity_error()
+    if not args.verbose:
+        logging.set_verbosity_error()
     sizes = {"max_shard_size": args.max_shard_size, "restart": args.restart}
     if args.to == "released":
         _refuse_unused(args)

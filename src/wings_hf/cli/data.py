@@ -60,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not args.paths and not args.dataset:
         raise ValueError("name at least one PATH or --dataset to check.")
+    _check_options(args)
     common = {"split": args.split, "limit": args.limit, "text_only": args.text_only}
     sources = [Source(path=path, image_folder=args.image_folder, **common) for path in args.paths]
     sources += [Source(dataset=name, **common) for name in args.dataset]
@@ -74,11 +75,20 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.report is not None:
         args.report.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-    encoding = sys.stdout.encoding or "ascii"
-    bar = "█" if encoding.lower().startswith("utf") else "#"
-    text = as_text(report, bar, args.max_length).encode(encoding, "backslashreplace").decode(encoding)
-    result(args, report.to_dict(), text)
+    bar = "█" if (sys.stdout.encoding or "ascii").lower().startswith("utf") else "#"
+    result(args, report.to_dict(), as_text(report, bar, args.max_length))
     return 1 if report.problems or not report.usable else 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    for option, least in (("workers", 0), ("max_length", 1), ("max_image_pixels", 1)):
+        value = getattr(args, option)
+        if value is not None and value < least:
+            raise ValueError(f"--{option.replace('_', '-')} {value}: expected at least {least}.")
+    if args.max_length is not None and not args.processor:
+        raise ValueError(f"--max-length {args.max_length}: tokens are counted with a --processor, and there is none.")
+    if args.report is not None and not args.report.parent.is_dir():
+        raise ValueError(f"--report {args.report}: there is no folder {args.report.parent}.")
 
 
 def _counter(name: str):

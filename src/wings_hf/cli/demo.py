@@ -9,8 +9,9 @@ the text tasks. Interrupt it at any time (Ctrl-C); the same command goes on wher
 """
 
 import argparse
-import shutil
 from pathlib import Path
+
+from wings_hf.cli.output import add_json, result
 
 HELP = "train a tiny model to see and measure what it forgets (minutes, no downloads)"
 
@@ -20,24 +21,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("wings-demo"), metavar="FOLDER", help="where all goes (./wings-demo)"
     )
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="repeat the training with N seeds (1)")
-    parser.add_argument("--restart", action="store_true", help="delete an earlier demo in the folder first")
+    parser.add_argument("--restart", action="store_true", help="delete the earlier demo in the folder first")
     parser.add_argument("--quick", action="store_true", help="a few steps of everything; the numbers mean nothing")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     _check_extras()
-    from transformers.utils import logging
-
-    from wings_hf.demo.run import run_demo
-    from wings_hf.demo.settings import DemoSettings
-
-    logging.disable_progress_bar()  # of loading and saving; the demo shows its own
-    logging.set_verbosity_error()  # SigLIP's default text configuration, which is not used, warns about itself
     if args.seeds < 1:
         raise ValueError(f"--seeds {args.seeds}: expected at least 1.")
-    if args.restart and (args.out / "settings.json").exists():
-        shutil.rmtree(args.out)
-    run_demo(args.out, DemoSettings.quick() if args.quick else DemoSettings(), args.seeds)
+    from transformers.utils import logging
+
+    from wings_hf.demo.run import delete_demo, described, run_demo
+    from wings_hf.demo.settings import DemoSettings
+
+    if not args.verbose:
+        logging.set_verbosity_error()  # SigLIP's default text configuration, which is not used, warns about itself
+    if args.restart:
+        delete_demo(args.out)
+    found = run_demo(args.out, DemoSettings.quick() if args.quick else DemoSettings(), args.seeds)
+    left = {"model": args.out / "model", "picture": args.out / "demo.png", "numbers": args.out / "results.json"}
+    result(args, {**left, **found}, f"\n{described(found, args.out)}")
     return 0
 
 

@@ -75,10 +75,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace, sets: Any, folder: Path) -> dict[str, Any]:
+    import torch
+
+    from wings_hf.cli.chat_session import pick_device
     from wings_hf.evaluation.records import Run
     from wings_hf.evaluation.run import Evaluation
     from wings_hf.evaluation.settings import Settings
 
+    if args.device:
+        pick_device(args.device)  # known to be there before anything is loaded
+    if args.dtype != "auto" and not isinstance(getattr(torch, args.dtype, None), torch.dtype):
+        raise ValueError(f"--dtype {args.dtype}: expected auto, bfloat16, float16 or float32.")
     settings = Settings(
         limit=args.limit,
         shots=args.shots,
@@ -101,8 +108,9 @@ def _evaluate(args: argparse.Namespace, sets: Any, folder: Path) -> dict[str, An
         _check_base(args.base)
         base = Run(folder / "base")
         note(f"the base first: {args.base}")
-        Evaluation(args.base, settings, args.trust_remote_code).run(text_sets, base.folder)
-    return Evaluation(args.model, settings, args.trust_remote_code, args.revision).run(sets, folder, base)
+        Evaluation(args.base, settings, args.trust_remote_code, say=note).run(text_sets, base.folder)
+    evaluation = Evaluation(args.model, settings, args.trust_remote_code, args.revision, say=note)
+    return evaluation.run(sets, folder, base)
 
 
 def _check_base(name: str) -> None:

@@ -11,6 +11,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from wings_hf.cli.output import add_json, result, warn
+
 HELP = "build and score an interleaved image-text benchmark"
 BUILD = """FILE is any set that `wings_hf.evaluation` reads (mmlu, hellaswag, scienceqa, ...), or a .jsonl file of
 items, one object a line, with image paths relative to the file: {"id", "question", "choices": [...], "answer": index,
@@ -31,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_score(actions.add_parser("score", help="score models on it", epilog=SCORE))
     card = actions.add_parser("card", help="write its data card again and show it")
     card.add_argument("benchmark", type=Path, metavar="FOLDER")
+    for action in actions.choices.values():
+        add_json(action)
 
 
 def _add_build(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +94,9 @@ def _build(args: argparse.Namespace) -> int:
         TransformersEmbedder(args.embedder) if args.embedder else None,
         LanguageModelPhrases(args.phrases_from) if args.phrases_from else None,
     )
-    print(f"{len(benchmark.conversations)} conversations in {args.output}; the data card is {args.output / CARD}")
+    card, count = args.output / CARD, len(benchmark.conversations)
+    document = {"folder": args.output, "card": card, "conversations": count, "facts": benchmark.facts}
+    result(args, document, f"{count} conversations in {args.output}; the data card is {card}")
     return 0
 
 
@@ -106,24 +112,31 @@ def _items(names: list[str]) -> list[Any]:
 
 
 def _score(args: argparse.Namespace) -> int:
+    from wings_hf.conversion.writing import make_writable, write_text
     from wings_hf.iit.figure import draw
     from wings_hf.iit.results import table
 
     folders = _folder_names(args.models)
+    make_writable(args.output)
     results = [_results_of(name, folders[name], args) for name in args.models]
-    args.output.mkdir(parents=True, exist_ok=True)
-    shown = table(results)
-    (args.output / "table.md").write_text(f"{shown}\n", encoding="utf-8")
-    print(shown)
+    shown, picture = table(results), args.output / "scores"
+    write_text(args.output / "table.md", f"{shown}\n")
     try:
-        draw(results, args.output / "scores")
+        draw(results, picture)
     except ValueError as error:  # matplotlib is optional
-        print(f"no picture: {error}")
+        warn(f"no picture: {error}")
+        picture = None
+    models = [{"name": one.name, "scores": one.summary()} for one in results]
+    drawn = [f"{picture}.{end}" for end in ("png", "svg", "json")] if picture else []
+    result(args, {"models": models, "table": args.output / "table.md", "picture": drawn}, shown)
     return 0
 
 
 def _results_of(name: str, folder_name: str, args: argparse.Namespace) -> Any:
     """Results that are there already, or those of a model, saved below `--output`."""
+    from tqdm.auto import tqdm
+
+    from wings_hf.cli.chat_session import pick_device
     from wings_hf.evaluation.models import default_device, load
     from wings_hf.iit.benchmark import Benchmark
     from wings_hf.iit.results import RESULTS, Results
@@ -138,7 +151,7 @@ def _results_of(name: str, folder_name: str, args: argparse.Namespace) -> Any:
     options = ScoreOptions(
         settings=tuple(args.settings) if args.settings else None, **{field: getattr(args, field) for field in fields}
     )
-    device = default_device() if args.device == "auto" else args.device
+    device = default_device() if args.device == "auto" else pick_device(args.device)
     model, processor = load(name, args.trust_remote_code, dtype="auto")
     short = Path(name).resolve().name if Path(name).exists() else name
     if sum(Path(each).name == Path(name).name for each in args.models) > 1:
@@ -147,8 +160,8 @@ def _results_of(name: str, folder_name: str, args: argparse.Namespace) -> Any:
     folder = args.output / "-".join([folder_name, *asked])
     _check_same_model(folder, model)
     shown = " ".join([short, *asked])
-    results = score(benchmark, model.to(device), processor, options, shown, _progress(shown))
-    print()
+    with tqdm(desc=shown, unit=" conversations", disable=None) as bar:
+        results = score(benchmark, model.to(device), processor, options, shown, bar.update)
     results.save(folder)
     return results
 
@@ -181,22 +194,12 @@ def _check_same_model(folder: Path, model: Any) -> None:
             raise ValueError(f"{folder} has results of another model: choose another --output, or delete them.")
 
 
-def _progress(name: str) -> Any:
-    count = 0
-
-    def done(new: int) -> None:
-        nonlocal count
-        count += new
-        print(f"\r{name}: {count} conversations", end="", flush=True)
-
-    return done
-
-
 def _card(args: argparse.Namespace) -> int:
+    from wings_hf.conversion.writing import write_text
     from wings_hf.iit.benchmark import CARD, Benchmark
     from wings_hf.iit.card import card
 
-    text = card(Benchmark.load(args.benchmark))
-    (args.benchmark / CARD).write_text(text, encoding="utf-8", newline="\n")
-    print(text, end="")
+    text, path = card(Benchmark.load(args.benchmark)), args.benchmark / CARD
+    write_text(path, text)
+    result(args, {"card": path, "text": text}, text.rstrip("\n"))
     return 0

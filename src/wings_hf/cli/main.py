@@ -19,7 +19,7 @@ from types import ModuleType
 
 from wings_hf.cli.failures import as_paragraph, reader_has_gone
 from wings_hf.cli.network import unreachable_is_said_at_once
-from wings_hf.cli.output import add_common, no_bars, reporting, styled
+from wings_hf.cli.output import add_common, progress_bars, reporting, styled, usable_streams
 from wings_hf.cli.parser import Parser
 from wings_hf.version import __version__
 
@@ -59,9 +59,10 @@ Exit codes: 0 done, 1 failed, 2 wrong command line, 130 interrupted, 141 the rea
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `wings-hf` with `argv` (default: the process's arguments) and return its exit code."""
     args = argparse.Namespace(command="", debug=False)
+    usable_streams()
     try:
         build_parser().parse_args(argv, args)
-        with no_bars(args.quiet):
+        with progress_bars(args.quiet):
             _import_package(args)
             with reporting(args), unreachable_is_said_at_once():
                 code = args.run(args)

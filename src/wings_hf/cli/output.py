@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every command says, where and how loudly: results on stdout, everything else on stderr.
 
-A command calls `result` once, with the document of `--json` and the text for people, and `note` for whatever it says
-on the way. The options that go with this are added by `cli.main`. docs/command_line.md has the whole convention.
+A command calls `result` once, with the document of `--json` and the text for people, or `line` for each of several
+results, and `note` for whatever it says on the way. The options that go with this are added by `cli.main`.
+docs/command_line.md has the whole convention.
 """
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -16,13 +18,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TextIO
 
+ADDRESS_JSON = "print {address, model} as one line of JSON as soon as it listens, nothing else"
 PACKAGE = logging.getLogger("wings_hf")
 logger = logging.getLogger(__name__)
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """The option `--json` of a command that has a result; `result` obeys it."""
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON document, nothing else")
+def add_json(
+    parser: argparse.ArgumentParser, what: str = "print the result as one JSON document, nothing else"
+) -> None:
+    """The option `--json` of a command that has a result; `result` and `line` obey it."""
+    parser.add_argument("--json", action="store_true", help=what)
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +51,13 @@ def result(args: argparse.Namespace, document: Any, text: str | None = None) -> 
         print(json.dumps(document, indent=2, allow_nan=False, default=_as_json), file=_Streams.results, flush=True)
     elif text:
         print(text, flush=True)
+
+
+def line(args: argparse.Namespace, document: Any) -> None:
+    """One result of several: with `--json` a line with the document (JSON Lines), else nothing."""
+    if getattr(args, "json", False) is True:
+        text = json.dumps(document, allow_nan=False, default=_as_json)
+        print(text, file=_Streams.results, flush=True)
 
 
 def _as_json(value: Any) -> str:
@@ -103,6 +115,14 @@ class _Plain(logging.Filter):
         return True
 
 
+def usable_streams() -> None:
+    """Closed streams (`>&-`) take what is written and lose it; characters that stdout has not are written as \\u...."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 @contextmanager
 def reporting(args: argparse.Namespace) -> Iterator[None]:
     """While a command runs: log levels and progress bars as asked for, and nothing but the document on stdout."""
@@ -119,17 +139,29 @@ def reporting(args: argparse.Namespace) -> Iterator[None]:
 
 
 @contextmanager
-def no_bars(quiet: bool) -> Iterator[None]:
-    """Without progress bars. To be entered early: tqdm reads this variable when it is imported first."""
-    if not quiet:
-        yield
-        return
-    before = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
+def progress_bars(quiet: bool) -> Iterator[None]:
+    """
+    Progress bars of all, libraries too, on terminals only, and none where `quiet`, whatever each asks for itself.
+
+    tqdm has no such switch: its TQDM_DISABLE is read once, when it is imported, and gives way to what a bar asks for.
+    Processes that are started in the meantime inherit it.
+    """
+    from tqdm import tqdm
+
+    begin, before = tqdm.__init__, os.environ.get("TQDM_DISABLE")
+
+    def begin_as_decided(self: Any, *positional: Any, **named: Any) -> None:
+        begin(self, *positional, **{**named, "disable": quiet or named.get("disable") or None})
+
+    tqdm.__init__ = begin_as_decided
+    if quiet:
+        os.environ["TQDM_DISABLE"] = "1"
     try:
         yield
     finally:
-        os.environ.pop("TQDM_DISABLE")
+        tqdm.__init__ = begin
+        if quiet:
+            os.environ.pop("TQDM_DISABLE")
         if before is not None:
             os.environ["TQDM_DISABLE"] = before
 

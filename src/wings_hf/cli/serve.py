@@ -16,7 +16,7 @@ import logging
 import os
 import socket
 
-from wings_hf.cli.output import note, warn
+from wings_hf.cli.output import ADDRESS_JSON, add_json, line, note, warn
 from wings_hf.serving.limits import LOOPBACK, Limits
 
 HELP = "serve a model over HTTP, with images, for clients of OpenAI's protocol"
@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cached-images", type=int, default=64, metavar="N", help="images whose features are kept (64; 0: none)"
     )
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    add_json(parser, ADDRESS_JSON)
     limits, defaults = parser.add_argument_group("what one client may ask for"), Limits()
     limits.add_argument(
         "--max-new-tokens", type=int, default=defaults.new_tokens, metavar="N", help="longest answer (%(default)s)"
@@ -116,7 +117,9 @@ def _serve(args: argparse.Namespace, limits: Limits, listening: socket.socket) -
     if not args.verbose:
         logging.getLogger("transformers.cli.serving").setLevel(logging.ERROR)  # it warns of every request
     listening.listen()
-    note(f"{served.name} answers on {_address(args.host, listening.getsockname()[1])} (Ctrl-C ends)")
+    address = _address(args.host, listening.getsockname()[1])
+    note(f"{served.name} answers on {address} (Ctrl-C ends)")
+    line(args, {"address": address, "model": served.name})
     uvicorn.Server(config).run(sockets=[listening])
 
 

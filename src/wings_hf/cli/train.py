@@ -19,10 +19,12 @@ steps. The vision tower is frozen throughout. Each stage leaves a model folder: 
 import argparse
 import logging
 import os
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from wings_hf.cli.output import add_json, result
+from wings_hf.cli.output import add_json, note, result
 
 HELP = "train a model that sees from a language model, a vision model and a data file"
 EXAMPLE = """example:
@@ -99,7 +101,12 @@ def run(args: argparse.Namespace) -> int:
     first = os.environ.get("RANK", "0") == "0"  # of the processes of a launcher
     if not first:
         logging.getLogger("wings_hf").setLevel(logging.WARNING)
-    folder = train(recipe, args.output, args.resume)
+    try:
+        with redirect_stdout(sys.stderr):  # where Trainer prints what it logs
+            folder = train(recipe, args.output, args.resume)
+    except KeyboardInterrupt:
+        note(f"\nthe same command with --resume goes on from the newest checkpoint in {args.output}")
+        raise
     if first:
         result(args, {"model": folder}, f"\nDone. Talk to the model: wings-hf chat {folder} --image FILE")
     return 0

@@ -8,6 +8,7 @@ their names, shapes, dtypes and checksums. A file gets its name when it is whole
 back and equals the source.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -183,10 +184,21 @@ def _check_space(folder: Path, shards: list[list[Move]]) -> None:
         raise OSError(f"{folder} needs {needed / 1e9:.1f} GB more, but its disk has {free / 1e9:.1f} GB left.")
 
 
+def make_writable(folder: Path) -> None:
+    """Makes the folder where it is not there; to be called before the work whose results go there.
+
+    Raises:
+        OSError: it cannot be made, or not be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a small file such that a reader sees the old content or the new, never a part."""
     partial = path.with_name(path.name + PARTIAL)
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8", newline="\n")
     os.replace(partial, path)
 
 

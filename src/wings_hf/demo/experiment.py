@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM
 
+from wings_hf.conversion.writing import write_text
 from wings_hf.data.collator import ConversationCollator
 from wings_hf.demo.conversations import Batches, MakeMessages, TextCollator, mixture, text_turn, visual_turn
 from wings_hf.demo.digits import VISUAL_TASKS, DigitSet, write_digits
@@ -221,5 +222,5 @@ class Experiment:
                 kind: {name: exact_matches(model, batches) for name, batches in of_kind.items()}
                 for kind, of_kind in self._asked.items()
             }
-            path.write_text(json.dumps(answers))
+            write_text(path, json.dumps(answers))
         return json.loads(path.read_text())

@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
 
+from wings_hf.conversion.writing import write_text
 from wings_hf.demo.conversations import first
+from wings_hf.training.checkpoints import newest_whole_checkpoint
 from wings_hf.training.stages import Stage
 from wings_hf.training.trainer import stage_trainer
 
@@ -63,18 +64,18 @@ class Fit:
         return json.loads((self.folder / "curve.json").read_text())
 
     def run(self, make_model: Callable[[], Any]) -> None:
-        """Train a model from the last checkpoint in `folder`, or from the start; nothing if that is done already."""
+        """Train a model from the last whole checkpoint in `folder`, or from the start; nothing if that is done."""
         if self.finished:
             return
         model = make_model()
         trainer = self._trainer(model)
         for printer in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(printer)
-        last = get_last_checkpoint(str(self._checkpoints)) if self._checkpoints.exists() else None
-        trainer.train(resume_from_checkpoint=last)
+        last = newest_whole_checkpoint(self._checkpoints)
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
         self.keeps(model).save_pretrained(self.model_folder)
         curve: list[Any] = [entry for entry in trainer.state.log_history if "scores" in entry]
-        (self.folder / "curve.json").write_text(json.dumps([{"step": e["step"], **e["scores"]} for e in curve]))
+        write_text(self.folder / "curve.json", json.dumps([{"step": e["step"], **e["scores"]} for e in curve]))
 
     @property
     def _checkpoints(self) -> Path:
@@ -108,7 +109,8 @@ class Watcher(TrainerCallback):
         self.fit = fit
 
     def on_train_begin(self, args, state, control, model=None, **kwargs):
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.fit.title, unit="step")
+        done, steps = state.global_step, state.max_steps
+        self.bar = tqdm(total=steps, initial=done, desc=self.fit.title, unit="step", disable=None)
         if state.global_step == 0:
             self._watch(state, model)
 

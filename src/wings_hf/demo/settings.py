@@ -5,6 +5,11 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+from wings_hf.conversion.writing import write_text
+
+NAME = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,8 @@ class DemoSettings:
         Raises:
             ValueError: it has others, so that it cannot be continued.
         """
-        path = folder / "settings.json"
-        ours = asdict(self)
-        if path.exists():
-            theirs = json.loads(path.read_text())
+        ours, theirs = asdict(self), read_settings(folder)
+        if theirs is not None:
             changed = sorted(name for name in ours.keys() | theirs if ours.get(name) != theirs.get(name))
             if changed:
                 raise ValueError(
@@ -52,4 +55,22 @@ class DemoSettings:
                     "--out, or delete that demo with --restart."
                 )
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(ours, indent=2) + "\n")
+        write_text(folder / NAME, json.dumps(ours, indent=2) + "\n")
+
+
+def read_settings(folder: Path) -> dict[str, Any] | None:
+    """The settings of the demo in `folder`; None where there is none.
+
+    Raises:
+        ValueError: its settings.json is of something else.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not found.keys() & asdict(DemoSettings()).keys():
+        raise ValueError(f"{path} is not of a demo: choose another folder with --out.")
+    return found

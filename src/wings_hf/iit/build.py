@@ -52,6 +52,8 @@ class BuildOptions:
             raise ValueError(
                 f"per_setting={self.per_setting}, reuse={self.reuse}, settings={self.settings}: expected at least one."
             )
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed}: expected at least 0.")
         if not 0 < self.most_similar <= 1:
             raise ValueError(f"most_similar={self.most_similar}: expected a cosine above 0, at most 1.")
 

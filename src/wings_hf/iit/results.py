@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from wings_hf.conversion.writing import write_text
 from wings_hf.evaluation.statistics import mean_interval, paired_test
 from wings_hf.iit.baselines import Score
 from wings_hf.iit.conversation import named
@@ -117,9 +118,9 @@ class Results:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         whole = {"name": self.name, "scores": self.summary(), **self.facts}
-        (folder / RESULTS).write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         lines = (json.dumps({**asdict(sample), "right": sample.right}) for sample in self.samples)
-        (folder / SAMPLES).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        write_text(folder / SAMPLES, "".join(f"{line}\n" for line in lines))
+        write_text(folder / RESULTS, json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> "Results":

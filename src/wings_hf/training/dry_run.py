@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a recipe would train, without weights or data: `wings-hf train RECIPE --dry-run`."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, TrainingArguments
 
 from wings_hf.configuration.configuration_wings import WingsConfig
+from wings_hf.conversion.locate import is_path
 from wings_hf.modeling.modeling_wings import WingsForCausalLM
 from wings_hf.training.recipes import Recipe
 from wings_hf.training.stages import Stage, begin_stage, describe, part_of
@@ -24,32 +26,49 @@ def report(recipe: Recipe) -> str:
     The models are built without weights; their configurations are read from where the recipe says.
 
     Raises:
-        ValueError: the recipe names no models.
+        ValueError: the recipe names no models to begin with.
     """
-    if recipe.text_model is None or recipe.vision_model is None:
-        raise ValueError("--dry-run needs --text-model and --vision-model, or a recipe that has them.")
-    config = WingsConfig(
-        text_config=AutoConfig.from_pretrained(recipe.text_model),
-        vision_config=AutoConfig.from_pretrained(recipe.vision_model),
-        **{**recipe.model, "learners": tuple(recipe.stages[0].learners)},
-    )
-    with torch.device("meta"):
-        model = WingsForCausalLM(config)
-    text: Any = config.text_config
-    tower: Any = config.vision_config
-    lines = [
-        f"{recipe.name}: {recipe.about}",
-        f"language model {text.model_type}: {text.num_hidden_layers} layers, hidden size {text.hidden_size}, "
-        f"vocabulary {text.vocab_size:,}",
-        f"vision tower {tower.model_type}: {config.image_seq_length} tokens per image, features "
-        f"{config.vision_feature_size} wide",
-        f"learners: rank {config.learner_rank}, {config.learner_heads} heads, in {len(config.winged_layers)} layers",
-    ]
+    model, lines = None, [f"{recipe.name}: {recipe.about}"]
     devices = max(TrainingArguments(use_cpu=not torch.accelerator.is_available()).world_size, 1)
     for number, stage in enumerate(recipe.stages, 1):
+        if model is None or stage.start:
+            model = _without_weights(_config(recipe, stage))
+            lines += _shapes(model.config)
         begin_stage(model, stage)
         lines += [f"\nstage {number}, {stage.name}", describe(model, stage), *_step(recipe, stage, model, devices)]
     return "\n".join(lines)
+
+
+def _config(recipe: Recipe, stage: Stage) -> WingsConfig:
+    """Of the model that a stage begins with: of the folder it names, or of the backbones."""
+    if stage.start:
+        if is_path(stage.start) and not Path(stage.start).is_dir():
+            raise ValueError(f"stage {stage.name!r} starts from {stage.start}: there is no such folder.")
+        return WingsConfig.from_pretrained(stage.start)
+    if recipe.text_model is None or recipe.vision_model is None:
+        raise ValueError("--dry-run needs --text-model and --vision-model, or a recipe that has them.")
+    return WingsConfig(
+        text_config=AutoConfig.from_pretrained(recipe.text_model),
+        vision_config=AutoConfig.from_pretrained(recipe.vision_model),
+        **{**recipe.model, "learners": tuple(stage.learners)},
+    )
+
+
+def _without_weights(config: WingsConfig) -> WingsForCausalLM:
+    with torch.device("meta"):
+        return WingsForCausalLM(config)
+
+
+def _shapes(config: WingsConfig) -> list[str]:
+    text: Any = config.text_config
+    tower: Any = config.vision_config
+    return [
+        f"language model {text.model_type}: {text.num_hidden_layers} layers, hidden size {text.hidden_size}, "
+        f"vocabulary {text.vocab_size:,}",
+        f"vision tower {tower.model_type if tower else 'none'}: {config.image_seq_length} tokens per image, features "
+        f"{config.vision_feature_size} wide",
+        f"learners: rank {config.learner_rank}, {config.learner_heads} heads, in {len(config.winged_layers)} layers",
+    ]
 
 
 def _step(recipe: Recipe, stage: Stage, model: WingsForCausalLM, devices: int) -> list[str]:

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 from transformers.models.auto.image_processing_auto import AutoImageProcessor
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import set_seed
 
+from wings_hf.conversion.writing import make_writable
 from wings_hf.data.collator import ConversationCollator
 from wings_hf.data.conversations import Conversations, open_data
 from wings_hf.data.errors import DataError, summarise
@@ -47,7 +49,8 @@ def train(recipe: Recipe, output: Path, resume: bool = False) -> Path:
         resume: go on with what an interrupted run left in `output`.
 
     Raises:
-        ValueError: options, models or data that cannot be used. OSError: a model that cannot be loaded.
+        ValueError: options, models or data that cannot be used. OSError: a model that cannot be loaded, or a folder
+            that cannot be written.
     """
     _check(recipe, output, resume)
     folder: Path | None = None
@@ -180,6 +183,7 @@ def _check(recipe: Recipe, output: Path, resume: bool) -> None:
     used = [folder for stage in recipe.stages for folder in (output / stage.name, _checkpoints(output, stage))]
     if not resume and any(folder.exists() for folder in used):
         raise ValueError(f"{output} holds a training run: continue it with --resume, or choose another --output.")
+    make_writable(output)
 
 
 def _train_stage(recipe: Recipe, stage: Stage, data: Data, output: Path, resume: bool, start: Path | None) -> None:
@@ -213,6 +217,8 @@ def _train_stage(recipe: Recipe, stage: Stage, data: Data, output: Path, resume:
     if retention:
         retention.trainer = trainer
     SpeedCallback().attach(trainer)
+    if not logger.isEnabledFor(logging.INFO):
+        trainer.remove_callback(PrinterCallback)  # which is there where bars are not wanted
     collator.image_in_every_batch = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     checkpoints = _checkpoints(output, stage)
     whole = newest_whole_checkpoint(checkpoints, trainer.args.world_size) if resume else None
