@@ -14,8 +14,8 @@ import app_parts
 import pytest
 import torch
 
-from wings_hf.app.controller import Controller, Session, View
-from wings_hf.app.conversation import Question, Turn
+from wings_hf.app.controller import Controller, Session, View, over
+from wings_hf.app.conversation import Conversation, Question, Turn
 from wings_hf.app.engine import Answer, Engine
 from wings_hf.app.zero_gpu import run_on_zero_gpu
 
@@ -242,6 +242,82 @@ def test_sessions_are_forgotten(engine: Engine) -> None:
     controller.forget("a")
     assert first.stop.is_set() and list(controller.sessions) == ["c"]
     controller.forget("never seen")
+
+
+def test_one_visitor_pushes_out_their_own_conversations_first(engine: Engine) -> None:
+    controller = Controller(engine, app_parts.settings(conversations=4), keeps_caches=False)
+    kept = [controller.session(name, visitor) for name, visitor in (("a", "1.1.1.1"), ("b", "2.2.2.2"))]
+    for number in range(20):
+        controller.session(f"many{number}", "3.3.3.3")
+        assert [controller.session(name) for name in "ab"] == kept
+    assert list(controller.sessions) == ["many18", "many19", "a", "b"]
+    newcomer = controller.session("c", "4.4.4.4")
+    assert list(controller.sessions.values())[-1] is newcomer and "many18" not in controller.sessions
+    for number in range(20):  # buttons that wait in no queue take no place
+        controller.stop(controller.known(f"made up {number}"))
+        assert controller.undo(controller.known(f"made up {number}")).status == "There is nothing to undo."
+    assert list(controller.sessions) == ["many19", "a", "b", "c"] and controller.known("a") is kept[0]
+
+
+def test_who_was_forgotten_is_told(engine: Engine) -> None:
+    controller = Controller(engine, app_parts.settings(conversations=1))
+    assert "forgotten" not in say(controller, controller.session("a"), "Read a.").status
+    say(controller, controller.session("b"), "Read b.")
+    view = say(controller, controller.session("a"), "Read a.")
+    assert view.status.startswith("The conversation before was forgotten") and len(view.turns) == 1
+    assert "forgotten" not in say(controller, controller.session("a"), "Read a.").status
+
+
+def test_caches_are_kept_up_to_so_many_bytes(engine: Engine, tmp_path: Path) -> None:
+    controller = Controller(engine, app_parts.settings())
+    first, second = controller.session("a", "1.1.1.1"), controller.session("b", "2.2.2.2")
+    say(controller, first, "Read a.", (app_parts.picture(tmp_path),))
+    size = first.kept.nbytes
+    cache = first.kept.cache
+    layers = [*cache.layers, *(layer for layer in cache.wings.layers if layer.is_initialized)]
+    tensors = [each for layer in layers for each in (layer.keys, layer.values)]
+    least = sum({each.data_ptr(): each.untyped_storage().nbytes() for each in tensors}.values())
+    assert sum(each.nbytes for each in tensors) < least <= size <= 2 * least  # packed maps beside them
+    controller.settings = app_parts.settings(cache_bytes=size + 10)
+    say(controller, second, "Read b.")
+    assert first.kept.nbytes == 0 and not first.kept.ids and second.kept.nbytes > 0
+    assert len(first.conversation.turns) == 1, "the conversation stays"
+    view = say(controller, first, "And again.")
+    assert view.turns[1].answer == fresh_answer(engine, first.conversation.messages(view.turns[1].question)[:-2])
+    controller.settings = app_parts.settings(cache_bytes=1)
+    say(controller, second, "Read c.")
+    assert first.kept.nbytes == second.kept.nbytes == 0 and len(second.conversation.turns) == 2
+
+
+def test_pictures_are_kept_up_to_so_many_bytes(engine: Engine, tmp_path: Path) -> None:
+    controller = Controller(engine, app_parts.settings())
+    path = app_parts.picture(tmp_path)
+    say(controller, controller.session("a", "1.1.1.1"), "Read", (path,))
+    size = controller.session("a").conversation.picture_bytes()
+    assert size == Path(path).stat().st_size
+    controller.settings = app_parts.settings(picture_bytes=2 * size)
+    for name in ("b", "c"):
+        say(controller, controller.session(name, "2.2.2.2"), "Read", (path,))
+    assert list(controller.sessions) == ["a", "c"], "the one who brought most"
+
+
+def test_over() -> None:
+    def session(visitor: str, weight: int, busy: bool = False) -> Any:
+        made = Session(Conversation(), None, visitor)
+        made.weight = weight
+        if busy:
+            made.busy.acquire()
+        return made
+
+    a, b, c, d = session("x", 5), session("y", 3), session("x", 1), session("z", 4, busy=True)
+    every = [a, b, c, d]
+    weight = lambda each: each.weight  # noqa: E731
+    assert over(13, weight, every, d) == []
+    assert over(12, weight, every, d) == [a] == over(8, weight, every, d)
+    assert over(12, weight, every, a) == [c]
+    assert over(5, weight, every, c) == [a, b]
+    assert over(1, weight, every, c) == [a, b, d]
+    assert over(0, weight, every, c) == [a, b, d], "the current one stays"
 
 
 def test_text_that_spells_the_image_token_is_text(controller: Controller, tmp_path: Path) -> None:

@@ -4,8 +4,8 @@
 
 import logging
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -22,12 +22,19 @@ logger = logging.getLogger(__name__)
 Runner = Callable[[Request, KeptCache | None, threading.Event], Iterator[str | Answer]]
 
 
-@dataclass
+@dataclass(eq=False)
 class Session:
-    """One user's conversation, with what the model keeps of it."""
+    """One user's conversation, with what the model keeps of it.
+
+    Args:
+        visitor: whose it is, as far as is known.
+        was_forgotten: whether it begins anew because an earlier one of its name had to go.
+    """
 
     conversation: Conversation
     kept: KeptCache | None
+    visitor: str = ""
+    was_forgotten: bool = False
     stop: threading.Event = field(default_factory=threading.Event)
     busy: threading.Lock = field(default_factory=threading.Lock)
 
@@ -72,23 +79,25 @@ class Controller:
         self.engine, self.settings = engine, settings
         self.run: Runner = engine.stream if run is None else run
         self.keeps_caches = keeps_caches
-        self.sessions: OrderedDict[str, Session] = OrderedDict()
+        self.sessions: OrderedDict[str, Session] = OrderedDict()  # the one used last comes last
+        self.forgotten: OrderedDict[str, None] = OrderedDict()
         self.lock = threading.Lock()
 
     # ---- sessions -------------------------------------------------------------------------------------------
-    def session(self, name: str) -> Session:
-        """The session of that name; the one unused longest is forgotten where there are too many."""
+    def session(self, name: str, visitor: str = "") -> Session:
+        """The session of that name, a new one of `visitor` where there is none. Others go where there are too many."""
         with self.lock:
             if name not in self.sessions:
-                kept = KeptCache(self.engine.model) if self.keeps_caches else None
-                self.sessions[name] = Session(Conversation(self.settings.system), kept)
+                self.sessions[name] = self._new(visitor, name in self.forgotten)
             session = self.sessions[name]
             self.sessions.move_to_end(name)
-            gone = [*self.sessions][: max(0, len(self.sessions) - self.settings.conversations)]
-            forgotten = [self.sessions.pop(old) for old in gone]
-        for each in forgotten:
-            each.stop.set()
+            self._forget_over(self.settings.conversations, lambda each: 1, session)
         return session
+
+    def known(self, name: str) -> Session:
+        """The session of that name; where there is none, an empty one that is not kept."""
+        with self.lock:
+            return self.sessions.get(name) or self._new("", False)
 
     def forget(self, name: str) -> None:
         """End a session, and an answer that is being written for it."""
@@ -96,6 +105,32 @@ class Controller:
             session = self.sessions.pop(name, None)
         if session is not None:
             session.stop.set()
+
+    def _new(self, visitor: str, was_forgotten: bool) -> Session:
+        kept = KeptCache(self.engine.model) if self.keeps_caches else None
+        return Session(Conversation(self.settings.system), kept, visitor, was_forgotten)
+
+    def _forget_over(self, limit: int, weight: Callable[[Session], int], current: Session) -> None:
+        """Forgets sessions other than `current` until all weigh no more than `limit`. Called with the lock."""
+        for session in over(limit, weight, self.sessions.values(), current):
+            name = next(name for name, each in self.sessions.items() if each is session)
+            del self.sessions[name]
+            session.stop.set()
+            self.forgotten[name] = None
+        while len(self.forgotten) > NAMES_KEPT:
+            self.forgotten.popitem(last=False)
+
+    def _keep_within(self, current: Session) -> None:
+        """After an answer: forgets what caches and pictures there are too many of."""
+        with self.lock:
+            self._forget_over(self.settings.picture_bytes, lambda each: each.conversation.picture_bytes(), current)
+            large = over(self.settings.cache_bytes, cache_bytes, self.sessions.values(), current)
+            if cache_bytes(current) > self.settings.cache_bytes:
+                large.append(current)
+        for each in large:
+            with unless_busy(each) as free:
+                if free and each.kept is not None:
+                    each.kept.forget()
 
     # ---- what users do --------------------------------------------------------------------------------------
     def ask(self, session: Session, text: str, files: Sequence[str], use_wings: bool = True) -> Iterator[View]:
@@ -157,6 +192,7 @@ class Controller:
             if len(turns) == len(before) - again:  # it was not answered
                 turns[:] = before
             session.busy.release()
+            self._keep_within(session)
         if problem:
             yield self.view(session, box=None if again else question, status=problem, kind="error")
 
@@ -174,7 +210,8 @@ class Controller:
             yield self.view(session, pending=(question, text), status="Answering ...", answering=True)
         answer = Answer(text, "stopped") if answer is None else answer  # ended from outside
         session.conversation.turns.append(Turn(question, answer.text, answer.ended, use_wings, answer.explanation))
-        yield self.view(session, status=ENDED[answer.ended])
+        anew, session.was_forgotten = session.was_forgotten, False
+        yield self.view(session, status=f"{BEGUN_ANEW} {ENDED[answer.ended]}" if anew else ENDED[answer.ended])
 
     def _request(self, session: Session, question: Question, use_wings: bool) -> Request:
         settings = self.settings
@@ -197,6 +234,38 @@ class Controller:
         return View(turns, pending, box, status, kind, answering, explanation)
 
 
+def over(limit: int, weight: Callable[[Session], int], sessions: Iterable[Session], current: Session) -> list[Session]:
+    """
+    Which sessions have to give way so that all together weigh no more than `limit`.
+
+    Of the visitor whose sessions weigh most the one unused longest goes first, so that nobody can push out others by
+    having many. Those in which an answer is being written go last, `current` never.
+
+    Args:
+        sessions: the one used last comes last.
+    """
+    left = [each for each in sessions if weight(each)]
+    total = sum(map(weight, left))
+    gone: list[Session] = []
+    while total > limit:
+        shares: Counter[str] = Counter()
+        for each in left:
+            shares[each.visitor] += weight(each)
+        others = [each for each in left if each is not current]
+        if not others:
+            break
+        chosen = max(others, key=lambda each: (not each.busy.locked(), shares[each.visitor]))  # the first of equals
+        gone.append(chosen)
+        left.remove(chosen)
+        total -= weight(chosen)
+    return gone
+
+
+def cache_bytes(session: Session) -> int:
+    """Memory of the model's cache of a session."""
+    return 0 if session.kept is None else session.kept.nbytes
+
+
 @contextmanager
 def unless_busy(session: Session) -> Iterator[bool]:
     """Holds answers of the session back; False where one is being written."""
@@ -208,6 +277,8 @@ def unless_busy(session: Session) -> Iterator[bool]:
             session.busy.release()
 
 
+NAMES_KEPT = 10_000
+BEGUN_ANEW = "The conversation before was forgotten, as more people came than the page has room for: this one is new."
 STOP_FIRST = "Stop the answer first."
 FAILED = "The model failed at this answer. The conversation is as it was before; please try again."
 ENDED = {

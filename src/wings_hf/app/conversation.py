@@ -65,6 +65,10 @@ class Conversation:
         """How many pictures were shown."""
         return sum(len(turn.question.pictures) for turn in self.turns)
 
+    def picture_bytes(self) -> int:
+        """Bytes of the files of all pictures."""
+        return sum(len(each.encoded) for turn in self.turns for each in turn.question.pictures)
+
 
 def check_question(question: Question, conversation: Conversation, settings: Settings, sees: bool = True) -> None:
     """

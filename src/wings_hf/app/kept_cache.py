@@ -4,6 +4,7 @@
 
 from typing import Any
 
+import torch
 from transformers import DynamicCache
 from transformers.feature_extraction_utils import BatchFeature
 
@@ -18,6 +19,9 @@ class KeptCache:
 
     Args:
         model: a causal language model; a `WingsForCausalLM` for images.
+
+    Attributes:
+        nbytes: memory that the cache takes, after the last answer.
     """
 
     def __init__(self, model: Any) -> None:
@@ -30,6 +34,7 @@ class KeptCache:
         self.ids: list[int] = []
         self.images = 0
         self.use_wings = True
+        self.nbytes = 0
 
     def left_to_compute(self, inputs: BatchFeature, use_wings: bool = True) -> BatchFeature:
         """
@@ -53,3 +58,21 @@ class KeptCache:
     def remember(self, ids: list[int]) -> None:
         """Note which of `ids`, the conversation with its new answer, the cache holds after `generate`."""
         self.ids = ids[: int(self.cache.get_seq_length())]
+        self.nbytes = bytes_of(self.cache)
+
+
+def bytes_of(holder: Any) -> int:
+    """Memory of all tensors that an object holds, each once, with the room around those that are views."""
+    storages: dict[tuple[torch.device, int], int] = {}
+    seen: set[int] = set()
+    left = [holder]
+    while left:
+        each = left.pop()
+        if isinstance(each, torch.Tensor):
+            storage = each.untyped_storage()
+            storages[each.device, storage.data_ptr()] = storage.nbytes()
+        elif id(each) not in seen and not isinstance(each, type | torch.nn.Module):
+            seen.add(id(each))
+            left += each.values() if isinstance(each, dict) else each if isinstance(each, list | tuple) else ()
+            left += getattr(each, "__dict__", {}).values()
+    return sum(storages.values())

@@ -11,6 +11,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from wings_hf.app.settings import Settings
+from wings_hf.app.visitors import FairQueue
 
 # Answers are a model's, and may say anything: what a browser loads for them comes from this server alone.
 POLICY = (
@@ -73,7 +74,11 @@ def launch(
         ssr_mode=False,
         max_file_size=settings.image_bytes + 1_000_000,  # a little above, so that the page itself can say what is wrong
         state_session_capacity=settings.conversations,
-        app_kwargs={"middleware": [Middleware(ContentPolicy)], "docs_url": None, "redoc_url": None},
+        app_kwargs={
+            "middleware": [Middleware(ContentPolicy), Middleware(FairQueue, page=page, most=settings.visitor_queue)],
+            "docs_url": None,
+            "redoc_url": None,
+        },
         theme=gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         css=(assets / "page.css").read_text(encoding="utf-8"),
         js=(assets / "page.js").read_text(encoding="utf-8"),

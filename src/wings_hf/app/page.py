@@ -12,11 +12,12 @@ from typing import Any
 
 import gradio as gr
 
-from wings_hf.app.controller import Controller, View
+from wings_hf.app.controller import Controller, Session, View
 from wings_hf.app.conversation import Question, Turn
 from wings_hf.app.examples import Example, drawn_examples, read_examples
 from wings_hf.app.panel import render_panel, render_status
 from wings_hf.app.placing import PLACE
+from wings_hf.app.visitors import visitor_of
 
 ASSETS = files("wings_hf.app") / "assets"
 INTRODUCTION = "Talk about pictures, or about anything else. Answers come from **{model}** and may be wrong."
@@ -79,7 +80,7 @@ def build_page(controller: Controller) -> gr.Blocks:
         clear.click(page_events.clear, **at_once)
         chat.clear(page_events.clear, **at_once)
         page.unload(page_events.forget)
-    page.queue(max_size=settings.queue)
+    page.queue(max_size=settings.queue, api_open=False)  # open, it lets clients pass the queue by
     return page
 
 
@@ -168,19 +169,23 @@ class Events:
         yield from updates(self.controller.retry(self._session(request), wings))
 
     def stop(self, request: gr.Request) -> None:
-        self.controller.stop(self._session(request))
+        self.controller.stop(self._known(request))
 
     def undo(self, request: gr.Request) -> Updates:
-        return next(updates(iter([self.controller.undo(self._session(request))])))
+        return next(updates(iter([self.controller.undo(self._known(request))])))
 
     def clear(self, request: gr.Request) -> Updates:
-        return next(updates(iter([self.controller.clear(self._session(request))])))
+        return next(updates(iter([self.controller.clear(self._known(request))])))
 
     def forget(self, request: gr.Request) -> None:
         self.controller.forget(str(request.session_hash))
 
-    def _session(self, request: gr.Request) -> Any:
-        return self.controller.session(str(request.session_hash))
+    def _session(self, request: gr.Request) -> Session:
+        return self.controller.session(str(request.session_hash), visitor_of(request))
+
+    def _known(self, request: gr.Request) -> Session:
+        """For buttons that cost no place in the queue, and so must cost no place among the conversations."""
+        return self.controller.known(str(request.session_hash))
 
 
 def updates(views: Iterator[View]) -> Iterator[Updates]:

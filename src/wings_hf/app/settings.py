@@ -39,7 +39,14 @@ class Settings:
     image_bytes: int = setting(10_000_000, "largest picture file")
     image_pixels: int = setting(25_000_000, "largest picture, width times height")
     queue: int = setting(16, "most answers that wait for their turn")
-    conversations: int = setting(64, "conversations kept in memory; the one unused longest goes first")
+    visitor_queue: int = setting(4, "most answers that one visitor waits for")
+    conversations: int = setting(
+        64, "conversations kept in memory; of the visitor with most, the one unused longest goes"
+    )
+    cache_bytes: int = setting(
+        2_000_000_000, "the model's caches of all conversations; those over it are computed again"
+    )
+    picture_bytes: int = setting(1_000_000_000, "picture files of all conversations; those over it are forgotten")
     gpu_seconds: int = setting(60, "ZeroGPU: most seconds that an answer takes")
 
     def __post_init__(self) -> None:
