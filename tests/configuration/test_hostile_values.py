@@ -2,7 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values of a configuration that no model can be built with are named when it is made, not when the model runs."""
 
+import copy
+import json
+
 import pytest
+from transformers import AutoConfig
 
 from wings_hf import WingsConfig
 
@@ -44,6 +48,43 @@ def test_a_value_of_no_use_is_named(name, value, said):
     assert name in str(refused.value)
 
 
+def test_a_tower_without_a_vision_part_is_named():
+    with pytest.raises(ValueError, match="vision_config of type 'wings' has no vision part"):
+        WingsConfig(**{**MODEL, "vision_config": {"model_type": "wings"}})
+
+
 @pytest.mark.parametrize("value", [3, -4, 0, [-1, 0]])
 def test_hidden_states_of_the_tower_are_taken(value):
     assert WingsConfig(**MODEL, vision_feature_layer=value).vision_feature_layer == value
+
+
+@pytest.mark.parametrize("part", [None, "text_config", "vision_config"])
+@pytest.mark.parametrize("name", ["attn_implementation", "_attn_implementation", "experts_implementation"])
+@pytest.mark.parametrize("value", ["owner/kernel", {"": "owner/kernel@v1:function"}], ids=str)
+def test_a_file_cannot_name_code_of_the_hub(tmp_path, part, name, value):
+    values = copy.deepcopy({"model_type": "wings", **MODEL})
+    (values[part] if part else values)[name] = value
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    for config in (AutoConfig, WingsConfig):
+        with pytest.raises(ValueError, match=f"{name}='owner/kernel.* code of the Hub"):
+            config.from_pretrained(tmp_path)
+
+
+def test_a_caller_can(tmp_path):
+    WingsConfig(**MODEL).save_pretrained(tmp_path)
+    assert (
+        WingsConfig.from_pretrained(tmp_path, attn_implementation="owner/kernel")._attn_implementation == "owner/kernel"
+    )
+    loaded = AutoConfig.from_pretrained(tmp_path, attn_implementation="eager")
+    assert loaded.text_config._attn_implementation == "eager"
+
+
+def test_a_file_cannot_have_modules_of_this_process_copied(tmp_path):
+    """Such as the script that saves, and whatever stands in it."""
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "wings", **MODEL, "code_modules": ["json.decoder"]})
+    )
+    config = AutoConfig.from_pretrained(tmp_path)
+    config.save_pretrained(tmp_path / "again")
+    saved = {path.name for path in (tmp_path / "again").iterdir()}
+    assert "configuration_wings.py" in saved and "decoder.py" not in saved

@@ -21,6 +21,8 @@ LEARNERS = ("visual", "textual")
 PAPER = {"learner_query": "attention_input", "learner_scope": "always", "router": "position"}
 RELEASED = {"learner_query": "post_attention", "learner_scope": "always", "router": "position", "learner_rope": True}
 RELEASED_FAMILIES = ("qwen2", "llama")
+# What transformers takes names of kernels from.
+IMPLEMENTATIONS = ("attn_implementation", "_attn_implementation", "experts_implementation", "_experts_implementation")
 MAX_LEARNER_HEAD_SIZE = 248  # eight more columns still fit the largest head (256) of the fused kernels
 
 
@@ -134,7 +136,18 @@ class WingsConfig(PreTrainedConfig):
         self.validate_learners()
         self._resolve_learner_heads()
         self._resolve_vision()
+        kwargs.pop("code_modules", None)  # a saving model's word, not a file's: it names modules that are copied
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """
+        As in transformers; but code of the Hub (`attn_implementation="owner/kernel"`) is for the caller to name, and
+        not for a file.
+        """
+        for part in ("", "text_config", "vision_config"):
+            _refuse_kernels(config_dict.get(part) if part else config_dict)
+        return super().from_dict(config_dict, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         values = {**super().to_dict(), "auto_map": dict(MODEL_AUTO_MAP)}
@@ -293,6 +306,21 @@ class WingsConfig(PreTrainedConfig):
         }
 
 
+def _refuse_kernels(values: Any) -> None:
+    """
+    Raises:
+        ValueError: a configuration's values ask for kernels of the Hub, which are code.
+    """
+    for name in IMPLEMENTATIONS if isinstance(values, dict) else ():
+        given = values.get(name)
+        for each in given.values() if isinstance(given, dict) else [given]:
+            if isinstance(each, str) and "/" in each:
+                raise ValueError(
+                    f"{name}={each!r} in a configuration: that is code of the Hub. Take it out; if you trust it, pass "
+                    "it when the model is loaded."
+                )
+
+
 def _integers(name: str, values: Iterable[Any]) -> list[int]:
     """
     Raises:
@@ -332,7 +360,10 @@ def _as_vision_config(vision_config: dict | PreTrainedConfig | None) -> PreTrain
         return None
     if isinstance(vision_config, dict):
         vision_config = _from_dict("vision_config", vision_config, "clip_vision_model")
-    vision_config = without_pooling(getattr(vision_config, "vision_config", vision_config))
+    tower = getattr(vision_config, "vision_config", vision_config)
+    if not isinstance(tower, PreTrainedConfig):
+        raise ValueError(f"vision_config of type {vision_config.model_type!r} has no vision part: it is {tower!r}.")
+    vision_config = without_pooling(tower)
     if vision_config.model_type == "siglip2_vision_model":
         raise ValueError(
             "vision_config.model_type='siglip2_vision_model' is SigLIP 2 NaFlex, whose images have varying shapes; "
