@@ -32,7 +32,8 @@ def largest_difference(text_model: str, model: WingsForCausalLM, tokenizer) -> f
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text_model", help="name or folder of a causal language model")
-    parser.add_argument("vision_model", help="name or folder of an image encoder with its image processor")
+    parser.add_argument("vision_model", help="name or folder of an image encoder")
+    parser.add_argument("--image-processor", help="name or folder of an image processor (that of the vision model)")
     parser.add_argument("--output", required=True, help="a folder for the model and its processor")
     parser.add_argument("--rank", type=int, default=64, help="rank of the learners (64)")
     parser.add_argument("--exact", action="store_true", help="learners act where an image is visible, nowhere else")
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         learner_rank=options.rank,
         learner_scope="visual_context" if options.exact else "always",
     ).eval()
-    images = AutoImageProcessor.from_pretrained(options.vision_model)
+    images = AutoImageProcessor.from_pretrained(options.image_processor or options.vision_model)
     processor = WingsProcessor.from_model_config(model.config, images, tokenizer)
 
     sizes: Counter[str] = Counter()

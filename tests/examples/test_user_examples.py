@@ -4,13 +4,14 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from example_parts import EXAMPLES, example, save_backbones
+from example_parts import EXAMPLES, SIZE, example, save_backbones
 from processor_parts import picture
 from transformers import AutoModelForCausalLM
 
@@ -52,6 +53,16 @@ def test_wings_for_a_language_model(folder: Path, capsys: pytest.CaptureFixture)
     assert model(**inputs).logits.isfinite().all()
 
 
+def test_an_image_processor_from_elsewhere(folder: Path) -> None:
+    bare = shutil.copytree(folder / "siglip", folder / "bare", ignore=shutil.ignore_patterns("preprocessor*", "proc*"))
+    models = [str(folder / "llm"), str(bare), "--output", str(folder / "joined"), "--rank", "4"]
+    with pytest.raises(OSError, match="image processor"):
+        example("give_wings_to_a_language_model").main(models)
+    example("give_wings_to_a_language_model").main([*models, "--image-processor", str(folder / "siglip")])
+    processor = WingsProcessor.from_pretrained(folder / "joined")
+    assert processor.image_processor.size["height"] == SIZE
+
+
 def test_turns_about_an_image(folder: Path, capsys: pytest.CaptureFixture) -> None:
     arguments = [str(folder / "wings"), "what is shown", "a cat", "--image", str(folder / "photo.png")]
     example("load_and_chat").main([*arguments, "--max-new-tokens", "3", "--device-map", "cpu"])
@@ -77,7 +88,11 @@ def test_fine_tuning_leaves_the_language_model_alone(folder: Path) -> None:
     chat = [{"role": "user", "content": "<image>what is shown"}, {"role": "assistant", "content": "a cat and a dog"}]
     rows = [{"messages": chat, "images": ["photo.png"]}] * 6 + [{"messages": chat, "images": ["nothing.png"]}]
     (folder / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    arguments = [str(folder / "wings"), "--data", str(folder / "data.jsonl"), "--output", str(folder / "tuned")]
+    elsewhere = folder / "lists" / "data.jsonl"
+    elsewhere.parent.mkdir()
+    (folder / "data.jsonl").rename(elsewhere)
+    arguments = [str(folder / "wings"), "--data", str(elsewhere), "--output", str(folder / "tuned")]
+    arguments += ["--image-folder", str(folder)]
     example("fine_tune_on_your_images").main([*arguments, "--batch-size", "2", "--epochs", "2", "--rate", "1e-2"])
     before, after = (WingsForCausalLM.from_pretrained(folder / name).state_dict() for name in ("wings", "tuned"))
     moved = {part_of(name) for name, value in after.items() if not torch.equal(value, before[name])}
