@@ -86,6 +86,8 @@ def test_chat_records_become_messages(raw: dict, content: list) -> None:
         ({"messages": [{"role": "user", "content": 3}]}, "'content'"),
         (chat([{"type": "video"}]), "expected content of type 'text' or 'image'"),
         (chat([{"type": "image", "path": 3}]), "by its path or address"),
+        (chat([{"type": "image", "path": "."}]), "image '.' names no file, but folder"),
+        (chat([{"type": "image", "path": ""}]), "image '' names no file, but folder"),
     ],
 )
 def test_other_records_are_refused_with_a_reason(raw: object, reason: str) -> None:

@@ -259,9 +259,11 @@ def _path_within(folder: Path, name: str) -> str:
     put them into the folder can put files there.
 
     Raises:
-        DataError: it leads out of the folder.
+        DataError: it leads out of the folder, or is the folder.
     """
     root = Path(os.path.abspath(folder))
+    if root / name == root:
+        raise DataError(f"image {name!r} names no file, but {folder}, the folder of its data")
     if ".." in PurePath(name).parts or not (root / name).is_relative_to(root):
         raise DataError(
             f"image {name} leads out of {folder}, the folder of its data: name the folder that holds all images as "
