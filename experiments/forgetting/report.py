@@ -43,7 +43,7 @@ def short_table(records: Sequence[Record], methods: Sequence[str]) -> str:
     lines = [list(SHORT_HEAD), ["---"] * len(SHORT_HEAD), [base["title"], *shares, ""]]
     for row in sorted(chosen, key=lambda row: -row.measures["image"].mean):
         cells = [row.measures[kind].percent() for kind in KINDS]
-        lines.append([row.title, *cells, f"{row.cost['trained_parameters']:,}" if row.cost else "none"])
+        lines.append([row.title, *cells, f"{row.cost['trained_parameters']:,.0f}" if row.cost else "none"])
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
@@ -66,7 +66,7 @@ def _cells(row: Row, best: bool) -> list[str]:
         measures["held_out_loss"].number(),
         measures["held_out_kl"].number(),
         measures["attention_shift"].number(),
-        f"{cost['trained_parameters']:,}" if cost else "none",
+        f"{cost['trained_parameters']:,.0f}" if cost else "none",
         f"{cost['step_ratio']:.2f}" if cost else "",
         f"{cost['activation_bytes'] / 2**20:.1f} MiB" if cost else "",
     ]
