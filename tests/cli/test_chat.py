@@ -13,7 +13,7 @@ from transformers import LlamaForCausalLM
 
 from wings_hf.cli import chat
 from wings_hf.cli import main as cli
-from wings_hf.cli.chat_session import ChatSession
+from wings_hf.cli.chat_session import ChatSession, pick_device
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +178,23 @@ def test_json_is_one_document_or_a_line_for_each_message(
 def test_limits_that_are_none(saved: str, option: tuple[str, str], capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["chat", saved, "--prompt", "x", "--device", "cpu", *option]) == 1
     assert f"={float(option[1]):g}" in capsys.readouterr().err.replace("-1.0", "-1")
+
+
+def test_files_as_people_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "'odd'").touch()
+    written = {"a b.png": "a b.png", '"a b.png"': "a b.png", "'ü.png'": "ü.png", "~/a.png": str(tmp_path / "a.png")}
+    written[f"{tmp_path}/'odd'"] = f"{tmp_path}/'odd'"
+    assert {said: chat._path(said) for said in written} == written
+    with pytest.raises(ValueError, match="needs a FILE"):
+        chat._path("")
+
+
+def test_devices_are_checked() -> None:
+    assert pick_device("cpu") == torch.device("cpu") and pick_device("auto").type
+    for name, said in (("nonsense", "expected auto, cpu"), ("cuda:99", "is not on this machine")):
+        with pytest.raises(ValueError, match=f"device '{name}'.*{said}"):
+            pick_device(name)
 
 
 def test_images_stand_where_the_text_says(session: ChatSession, images: list[str]) -> None:

@@ -238,3 +238,19 @@ def test_real_photos(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     records = example.convert(tmp_path / "grocery_store", "train", limit=200)
     assert check(write_lines(tmp_path / "photos.jsonl", records), "--workers", 2) == 0
     assert "250 records, 250 usable" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--workers", "-1"], "--workers -1: expected at least 0"),
+        (["--max-image-pixels", "0"], "--max-image-pixels 0: expected at least 1"),
+        (["--max-length", "9"], "--max-length 9: tokens are counted with a --processor"),
+        (["--report", "nowhere/report.json"], "there is no folder nowhere"),
+    ],
+)
+def test_options_that_would_do_nothing_are_mistakes(
+    options: list[str], said: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert cli.main(["data", "check", "x.json", *options]) == 1
+    assert said in " ".join(capsys.readouterr().err.split())

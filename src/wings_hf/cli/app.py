@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from wings_hf.cli.chat_session import check_name
 
     check_name(args.model)
+    if args.port is not None and not 0 < args.port < 2**16:
+        raise ValueError(f"--port {args.port}: expected 1 to 65535.")
     names = ("model", "revision", "device", "system", "max_new_tokens", "temperature", "examples")
     settings = Settings.from_environment(**{n: getattr(args, n) for n in names if getattr(args, n) is not None})
     engine = Engine.load(settings.model, settings.device, settings.revision)
