@@ -34,9 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="folder or name of a Wings model with its processor")
     parser.add_argument("--data", nargs="+", required=True, help="conversations with images")
-    parser.add_argument(
-        "--image-folder", help="what image paths are relative to (the data's folder), / for absolute"
-    )
+    parser.add_argument("--image-folder", help="what image paths are relative to (the data's folder), / for absolute")
     parser.add_argument("--output", required=True, help="a folder for the trained model")
     parser.add_argument("--rate", type=float, default=1e-4, help="learning rate of projector, learners, router (1e-4)")
     parser.add_argument("--language-model-rate", type=float, help="of the language model (default: it is frozen)")
