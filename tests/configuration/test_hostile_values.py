@@ -53,6 +53,10 @@ def test_a_tower_without_a_vision_part_is_named():
         WingsConfig(**{**MODEL, "vision_config": {"model_type": "wings"}})
 
 
+def test_a_text_encoder_is_no_attribute_error():
+    assert not WingsConfig(**{**MODEL, "text_config": {"model_type": "clip"}}).tie_word_embeddings
+
+
 @pytest.mark.parametrize("value", [3, -4, 0, [-1, 0]])
 def test_hidden_states_of_the_tower_are_taken(value):
     assert WingsConfig(**MODEL, vision_feature_layer=value).vision_feature_layer == value

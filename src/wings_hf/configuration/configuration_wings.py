@@ -130,7 +130,7 @@ class WingsConfig(PreTrainedConfig):
         self.learners = tuple(self.learners)
         if self.image_token_id is None:
             self.image_token_id = self.text_config.vocab_size
-        if self.text_config.tie_word_embeddings:
+        if getattr(self.text_config, "tie_word_embeddings", False):  # which text encoders have not
             self.tie_word_embeddings = True
         self._resolve_semantics()
         self.validate_learners()
