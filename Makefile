@@ -24,7 +24,7 @@ help:
 	@echo "make test           the fast tests"
 	@echo "make test-kernels   the Triton kernels in Triton's interpreter (installs Triton, 290 MB)"
 	@echo "make test-slow      the slow tests"
-	@echo "make fuzz           the fuzz tests with FUZZ (100000) new inputs each; hours on two cores"
+	@echo "make fuzz           the fuzz tests, FUZZ (100000) new inputs or FUZZ_SECONDS (600) each; hours on two cores"
 	@echo "make fuzz-coverage  the same tests, guided by coverage, FUZZ_SECONDS (600) each (installs atheris)"
 	@echo "make lint           ruff and mypy"
 	@echo "make bench          what the wings cost beside the same backbone without them (docs/speed.md)"
@@ -59,7 +59,7 @@ test-slow: $(VENV)/.dev
 
 # Inputs are new in each run; one that breaks a property is printed with the line that repeats it.
 fuzz: $(VENV)/.dev
-	OMP_NUM_THREADS=1 WINGS_FUZZ=$(FUZZ) $(BIN)/python -m pytest -n auto tests/fuzz $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 WINGS_FUZZ=$(FUZZ) WINGS_FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -n auto tests/fuzz $(PYTEST_ARGS)
 
 fuzz-coverage: $(VENV)/.dev
 	$(PIP) atheris

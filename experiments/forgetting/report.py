@@ -133,8 +133,9 @@ def about(records: Sequence[Record]) -> str:
     base, runs = base_of(records), [record for record in records if record["method"] != "base"]
     settings, versions = base["settings"], base["versions"]
     seeds = [row.seeds for row in rows(records)]
+    span = f"{min(seeds)} to {max(seeds)} seeds" if min(seeds) < max(seeds) else f"seeds: {min(seeds)}"
     return (
-        f"{len(runs)} runs of {len(seeds)} methods, {min(seeds)} to {max(seeds)} seeds; {settings['align_steps']} and "
+        f"{len(runs)} runs of {len(seeds)} methods, {span}; {settings['align_steps']} and "
         f"{settings['tune_steps']} steps; torch {versions['torch']}, transformers {versions['transformers']}, Python "
         f"{versions['python']}"
     )

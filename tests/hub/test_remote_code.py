@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Saved folders load where wings_hf is not installed, offline, to the same function and the same bytes."""
 
+import errno
 import filecmp
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.dynamic_module_utils import get_imports
 
 from wings_hf import WingsForCausalLM, WingsProcessor
+from wings_hf.hub import wings_remote_code
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +125,15 @@ def test_trainer_checkpoint_loads_the_same_way(parts, tmp_path):
         assert torch.equal(logits, torch.load(sys.argv[2] + "/logits.pt"))
     """
     finish(fresh_python(code, checkpoint, tmp_path, modules=tmp_path / "modules"))
+
+
+def test_a_full_disk_leaves_no_part_of_a_file(tmp_path, monkeypatch):
+    def full(descriptor_file, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "module.py"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(tempfile._TemporaryFileWrapper, "write", full, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        wings_remote_code._write_whole(path, b"new")
+    assert [file.name for file in tmp_path.iterdir()] == ["module.py"] and path.read_bytes() == b"old"

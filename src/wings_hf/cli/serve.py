@@ -61,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-requests", type=int, default=defaults.requests, metavar="N", help="connections at a time (%(default)s)"
     )
     limits.add_argument(
-        "--allow-urls", action="store_true", help="fetch images from public web addresses that clients name"
+        "--allow-urls",
+        action="store_true",
+        help="fetch images from public web addresses that clients name, within 30 s for all of a request",
     )
 
 

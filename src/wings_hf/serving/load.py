@@ -37,6 +37,8 @@ def load(
         OSError, ValueError: it cannot be loaded, or has no chat template.
     """
     check_name(model_name)
+    if device != "auto":
+        device = str(pick_device(device))
     kinds: dict[str, Any] = {"dtype": _dtype(dtype), "trust_remote_code": trust_remote_code, "use_safetensors": True}
     if attention is not None:
         kinds["attn_implementation"] = attention
