@@ -4,6 +4,7 @@
 
 import copy
 import json
+import signal
 
 import pytest
 from transformers import AutoConfig
@@ -92,3 +93,18 @@ def test_a_file_cannot_have_modules_of_this_process_copied(tmp_path):
     config.save_pretrained(tmp_path / "again")
     saved = {path.name for path in (tmp_path / "again").iterdir()}
     assert "configuration_wings.py" in saved and "decoder.py" not in saved
+
+
+@pytest.mark.parametrize("hidden_size", [2**61 - 1, 10**30])
+def test_absurd_sizes_are_answered_at_once(hidden_size):
+    """A prime, whose only divisor is itself, and a number with many."""
+    text = {"model_type": "llama", "hidden_size": hidden_size, "num_attention_heads": 1, "vocab_size": 40}
+    signal.alarm(20)
+    try:
+        if hidden_size % 2:
+            with pytest.raises(ValueError, match="no learner_heads of 1 or more divides hidden_size"):
+                WingsConfig(text_config=text)
+        else:
+            assert hidden_size // WingsConfig(text_config=text).learner_heads == 200
+    finally:
+        signal.alarm(0)

@@ -212,12 +212,7 @@ class WingsConfig(PreTrainedConfig):
                 )
 
     def _resolve_learner_heads(self) -> None:
-        hidden, heads = self.text_config.hidden_size, getattr(self.text_config, "num_attention_heads", None)
-        if not heads:
-            raise ValueError(
-                f"text_config of type {self.text_config.model_type!r} has num_attention_heads={heads}: expected a "
-                "language model with attention."
-            )
+        hidden, heads = self.text_config.hidden_size, self.text_config.num_attention_heads
         given = self.learner_heads is not None
 
         def qualifies(count: int) -> bool:
@@ -228,7 +223,9 @@ class WingsConfig(PreTrainedConfig):
                 f"learner_heads={self.learner_heads}: semantics='released' gives learners the language model's {heads}."
             )
         only = self.learner_heads if given else heads if self.semantics == "released" else None
-        candidates = range(heads, hidden + 1) if only is None else [only]
+        # From the fewest heads on; counted by their size, which is small even where the configuration is absurd.
+        sizes = range(min(MAX_LEARNER_HEAD_SIZE, hidden // heads), 0, -1)
+        candidates = (hidden // size for size in sizes if hidden % size == 0) if only is None else [only]
         chosen = next((count for count in candidates if count > 0 and qualifies(count)), None)
         if chosen is None:
             wanted = f"learner_heads={self.learner_heads}" if given else f"no learner_heads of {heads} or more"
@@ -351,7 +348,15 @@ def _as_text_config(text_config: dict | PreTrainedConfig | None) -> PreTrainedCo
         text_config = CONFIG_MAPPING["llama"]()
     elif isinstance(text_config, dict):
         text_config = _from_dict("text_config", text_config, "llama")
-    return text_config.get_text_config(decoder=True)
+    text_config = text_config.get_text_config(decoder=True)
+    for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"):
+        value = getattr(text_config, name, None)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"text_config of type {text_config.model_type!r} has {name}={value!r}: expected the positive integer "
+                "of a language model with attention."
+            )
+    return text_config
 
 
 def _as_vision_config(vision_config: dict | PreTrainedConfig | None) -> PreTrainedConfig | None:
