@@ -331,10 +331,8 @@ def _integers(name: str, values: Iterable[Any]) -> list[int]:
 
 def _name_in_public(part: Any) -> None:
     """Leaves in a part's plain values where it came from if that is a name on the Hub: paths are nobody's business."""
-    if isinstance(part, dict):
-        name = public_name(part.pop("_name_or_path", None))
-        if name:
-            part["_name_or_path"] = name
+    if isinstance(part, dict) and "_name_or_path" in part:
+        part["_name_or_path"] = public_name(part["_name_or_path"])
 
 
 def _has_rope(text_config: PreTrainedConfig) -> bool:

@@ -300,7 +300,7 @@ def _check_text(file: File) -> None:
         line = text.count("\n", 0, found.start()) + 1
         raise ValueError(
             f"{file.name}, line {line}, names a path of a machine ({found.group(0)[:80]}): take it out before it is "
-            "public. (A line with _name_or_path has no effect and can be deleted; models saved now have none.)"
+            "public. (A line with _name_or_path has no effect and can be deleted; models saved now name no path.)"
         )
 
 
