@@ -108,3 +108,18 @@ def test_absurd_sizes_are_answered_at_once(hidden_size):
             assert hidden_size // WingsConfig(text_config=text).learner_heads == 200
     finally:
         signal.alarm(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ({"model_type": "bloom", "num_hidden_layers": "wings"}, "num_hidden_layers='wings'"),
+        ({"model_type": "resnet"}, "hidden_size=None"),
+        ({"model_type": "bloom", "vocab_size": 0}, "vocab_size=0"),
+    ],
+)
+def test_sizes_of_the_language_model_are_checked_before_they_are_used(text, named):
+    with pytest.raises(
+        ValueError, match=f"text_config of type '{text['model_type']}' has {named}: expected the positive"
+    ):
+        WingsConfig(text_config=text, image_token_id=1, learner_layers=[0])
